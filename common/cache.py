@@ -1,0 +1,163 @@
+"""A prefix of etcd held in memory: list, then watch; whatever goes wrong with the watch, list again.
+
+Records that can't be read are kept apart: they are logged and counted once, named in `malformed`, and a caller must
+not take their keys for absent. The last good record of such a key stays.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from common.errors import Compacted, MalformedRecord, Unavailable
+from common.metrics import Metrics
+from common.schemas.record import Record
+from common.store import Change, Entry, Store
+
+_log = logging.getLogger(__name__)
+R = TypeVar("R", bound=Record)
+_RETRY_S = 1.0
+
+
+@dataclass(frozen=True)
+class Cached(Generic[R]):
+    """A record with the revisions that a later write is compared with."""
+
+    record: R
+    create_revision: int
+    mod_revision: int
+
+
+class Cache(Generic[R]):
+    """The records of one kind below a prefix. Reading never blocks on etcd."""
+
+    def __init__(self, store: Store, prefix: str, kind: type[R], metrics: Metrics) -> None:
+        self.prefix = prefix
+        self._store = store
+        self._kind = kind
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._records: dict[str, Cached[R]] = {}
+        self._malformed: dict[str, MalformedRecord] = {}
+        self._malformed_revisions: dict[str, int] = {}
+        self._removed: dict[str, int] = {}
+        self._revision = 0
+        self._listeners: list[Callable[[str], None]] = []
+        self._synced = threading.Event()
+        self._watching = threading.Event()
+
+    def subscribe(self, listener: Callable[[str], None]) -> None:
+        """Call `listener` with each key that may have changed: a hint to look, never data. It must not block."""
+        self._listeners.append(listener)
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep the cache until `stop`; the body of a thread."""
+        while not stop.is_set():
+            try:
+                revision = self._list()
+                for changes in self._store.watch(self.prefix, revision + 1, stop):
+                    self._watching.set()
+                    self._apply(changes)
+            except Compacted as error:
+                _log.info("listing %s again: %s", self.prefix, error)
+            except Unavailable as error:
+                _log.warning("can't list %s: %s", self.prefix, error)
+                stop.wait(_RETRY_S)
+            finally:
+                self._watching.clear()
+
+    def get(self, key: str) -> Cached[R] | None:
+        """The record at `key`, as far as this cache knows."""
+        with self._lock:
+            return self._records.get(key)
+
+    def records(self) -> dict[str, Cached[R]]:
+        """All records by key, a copy."""
+        with self._lock:
+            return dict(self._records)
+
+    @property
+    def malformed(self) -> dict[str, str]:
+        """The keys whose records can't be read, with the problem of each."""
+        with self._lock:
+            return {key: error.problem for key, error in self._malformed.items()}
+
+    def wait_synced(self, timeout_s: float | None = None) -> bool:
+        """Wait until the prefix has been listed once; False when it took too long."""
+        return self._synced.wait(timeout_s)
+
+    def problem(self) -> str | None:
+        """What is wrong with the cache, for /healthz; None while it is listed and its watch stands."""
+        if not self._synced.is_set():
+            return f"{self.prefix} has not been listed yet"
+        return None if self._watching.is_set() else f"{self.prefix} is not watched at the moment"
+
+    def note(self, key: str, record: R | None, revision: int) -> None:
+        """Enter an own write (None: a removal) at once, before the watch tells of it."""
+        with self._lock:
+            if record is None:
+                if self._records.get(key) and self._records[key].mod_revision < revision:
+                    del self._records[key]
+                self._removed[key] = revision
+                return
+            known = self._records.get(key)
+            if known and known.mod_revision >= revision:
+                return
+            self._records[key] = Cached(record, known.create_revision if known else revision, revision)
+
+    def _list(self) -> int:
+        listing = self._store.list(self.prefix)
+        with self._lock:
+            before = self._records
+            # Own writes that are younger than the listing survive it.
+            self._records = {key: cached for key, cached in before.items() if cached.mod_revision > listing.revision}
+            listed = {entry.key for entry in listing.entries}
+            self._malformed = {key: error for key, error in self._malformed.items() if key in listed}
+            for entry in listing.entries:
+                if self._removed.get(entry.key, 0) < entry.mod_revision and entry.key not in self._records:
+                    self._enter(entry, before.get(entry.key))
+            self._revision = listing.revision
+            touched = set(before) | listed
+        self._metrics.lists.labels(self.prefix).inc()
+        self._synced.set()
+        self._tell(touched)
+        return listing.revision
+
+    def _apply(self, changes: tuple[Change, ...]) -> None:
+        if not changes:
+            return
+        with self._lock:
+            for change in changes:
+                known = self._records.get(change.key)
+                if max(known.mod_revision if known else 0, self._removed.get(change.key, 0)) >= change.revision:
+                    continue
+                if change.value is None:
+                    self._records.pop(change.key, None)
+                    self._malformed.pop(change.key, None)
+                else:
+                    self._enter(Entry(change.key, change.value, change.create_revision, change.revision), known)
+            self._revision = changes[-1].revision
+            self._removed = {key: at for key, at in self._removed.items() if at > self._revision}
+        self._tell({change.key for change in changes})
+
+    def _enter(self, entry: Entry, last_good: Cached[R] | None) -> None:
+        try:
+            record = self._kind.read(entry.key, entry.value)
+        except MalformedRecord as error:
+            self._malformed[entry.key] = error
+            if last_good:
+                self._records[entry.key] = last_good
+            if self._malformed_revisions.get(entry.key) != entry.mod_revision:
+                self._malformed_revisions[entry.key] = entry.mod_revision
+                self._metrics.malformed.labels(self.prefix).inc()
+                _log.error("malformed record, left alone: %s", error)
+            return
+        self._malformed.pop(entry.key, None)
+        self._malformed_revisions.pop(entry.key, None)
+        self._records[entry.key] = Cached(record, entry.create_revision, entry.mod_revision)
+
+    def _tell(self, keys: set[str]) -> None:
+        for listener in self._listeners:
+            for key in keys:
+                listener(key)

@@ -1,0 +1,126 @@
+"""The frame of every daemon: settings, log, signals, /healthz, threads, and the word to systemd.
+
+A daemon is crash-only: a thread that ends by an error nobody expected ends the process, and the service manager starts
+it anew. Nothing is kept in memory that can't be had again from etcd and the machine.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from common import log, settings
+from common.cache import Cache
+from common.errors import ConfigurationError
+from common.health import Health, create_app, serve
+from common.metrics import Metrics
+from common.schemas.record import Record
+from common.store import EtcdOptions, Store
+
+_log = logging.getLogger(__name__)
+R = TypeVar("R", bound=Record)
+_STOP_TIMEOUT_S = 10.0
+
+
+def etcd_options(etcd: settings.EtcdSettings, timeout_s: float = 10.0) -> EtcdOptions:
+    """The store's options as the settings say; the password is read from its file."""
+    return EtcdOptions(
+        endpoints=etcd.endpoints,
+        ca_file=etcd.ca_file,
+        cert_file=etcd.cert_file,
+        key_file=etcd.key_file,
+        user=etcd.user,
+        password=settings.read_secret("etcd.password_file", etcd.password_file),
+        timeout_s=timeout_s,
+    )
+
+
+class Daemon:
+    """What a daemon's wiring needs: its settings, a store, caches and threads that end when it is to stop."""
+
+    def __init__(self, name: str, configuration: settings.Settings, default_port: int) -> None:
+        self.name = name
+        self.settings = configuration
+        self.stop = threading.Event()
+        self.metrics = Metrics()
+        self.health = Health()
+        self.http = create_app(name, self.health, self.metrics)
+        self.port = configuration.health.port or default_port
+        self.store = Store(etcd_options(configuration.etcd))
+        self._threads: list[threading.Thread] = []
+        self._at_stop: list[Callable[[], None]] = [self.stop.set]
+        self._failed = False
+
+    def cache(self, prefix: str, kind: type[R]) -> Cache[R]:
+        """A cache of `prefix`, watched by /healthz; it starts with `start`."""
+        cache = Cache(self.store, prefix, kind, self.metrics)
+        self.health.add_check(f"cache {prefix}", cache.problem)
+        self.health.add_malformed(lambda: cache.malformed)
+        return cache
+
+    def start(self, name: str, body: Callable[[threading.Event], None]) -> None:
+        """Run `body(stop)` in a thread; an error that leaves it ends the daemon."""
+
+        def guarded() -> None:
+            try:
+                body(self.stop)
+            except Exception:  # noqa: BLE001 - whatever it was, the answer is the same: end, and be started anew
+                _log.exception("%s failed, the daemon ends", name)
+                self._failed = True
+                self.end()
+
+        thread = threading.Thread(target=guarded, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def at_stop(self, action: Callable[[], None]) -> None:
+        """Call `action`, which must not block, when the daemon is to end."""
+        self._at_stop.append(action)
+
+    def end(self) -> None:
+        """Ask everything to end."""
+        for action in self._at_stop:
+            action()
+
+    def run(self) -> int:
+        """Serve until a signal or a failure; returns the exit status."""
+        server = serve(self.http, self.settings.health.address, self.port)
+        notify_systemd("READY=1")
+        _log.info("%s started, health on [%s]:%d", self.name, self.settings.health.address, self.port)
+        self.stop.wait()
+        notify_systemd("STOPPING=1")
+        for thread in self._threads:
+            thread.join(_STOP_TIMEOUT_S)
+        server.shutdown()
+        self.store.close()
+        _log.info("%s ended", self.name)
+        return 1 if self._failed else 0
+
+
+def main(name: str, default_port: int, wire: Callable[[Daemon], None]) -> None:
+    """Run a daemon: `wire(daemon)` builds its parts and starts its threads. Never returns."""
+    try:
+        configuration = settings.load(os.environ)
+        log.set_up(configuration.log.level, configuration.log.format == "json")
+        daemon = Daemon(name, configuration, default_port)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: daemon.end())
+        wire(daemon)
+    except ConfigurationError as error:
+        sys.exit(f"{name}: {error}")
+    sys.exit(daemon.run())
+
+
+def notify_systemd(state: str) -> None:
+    """Tell the service manager how it stands; nothing happens without one. Source: sd_notify(3)."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier:
+        notifier.connect(address)
+        notifier.sendall(state.encode())

@@ -1,0 +1,101 @@
+"""The names of all keys in etcd. This is the only file that spells `/v1/`.
+
+A requested thing of kind K is `/v1/K/<id>`; what is true of it is `/v1/status/K/<reporter>/<id>` for what a host
+reports and `/v1/status/K/<id>` for what one elected daemon reports. Every key has one writer: docs/design/0001 lists
+them. Prefixes end with a slash, so that host `h1` never sees what belongs to `h10`.
+"""
+
+ROOT = "/v1/"
+
+VM = f"{ROOT}vm/"
+PLACEMENT = f"{ROOT}placement/"
+STATUS_VM = f"{ROOT}status/vm/"
+HOST = f"{ROOT}host/"
+STATUS_HOST = f"{ROOT}status/host/"
+ALIVE = f"{ROOT}alive/"
+IMAGE = f"{ROOT}image/"
+STATUS_IMAGE = f"{ROOT}status/image/"
+IMAGE_USE = f"{ROOT}image-use/"
+USER = f"{ROOT}user/"
+LEADER = f"{ROOT}leader/"
+
+
+def vm(vm_uuid: str) -> str:
+    """The request for a VM, written by ucloud_api."""
+    return f"{VM}{vm_uuid}"
+
+
+def placements(host: str) -> str:
+    """The prefix of all orders to one host."""
+    return f"{PLACEMENT}{host}/"
+
+
+def placement(host: str, vm_uuid: str) -> str:
+    """The order to `host` to run a VM, written by the elected ucloud_scheduler."""
+    return f"{PLACEMENT}{host}/{vm_uuid}"
+
+
+def vm_statuses(host: str) -> str:
+    """The prefix of all VM statuses that one host reports."""
+    return f"{STATUS_VM}{host}/"
+
+
+def vm_status(host: str, vm_uuid: str) -> str:
+    """What `host` sees of a VM, written by ucloud_vm on that host."""
+    return f"{STATUS_VM}{host}/{vm_uuid}"
+
+
+def host(name: str) -> str:
+    """The admin's word on a host, written by ucloud_api."""
+    return f"{HOST}{name}"
+
+
+def host_status(name: str) -> str:
+    """What a host measured of itself, written by ucloud_host on that host."""
+    return f"{STATUS_HOST}{name}"
+
+
+def alive(name: str) -> str:
+    """Lease-bound sign of life of a host, written by ucloud_host on that host."""
+    return f"{ALIVE}{name}"
+
+
+def image(image_uuid: str) -> str:
+    """The request for an image, written by ucloud_api."""
+    return f"{IMAGE}{image_uuid}"
+
+
+def image_status(image_uuid: str) -> str:
+    """An image's import as it stands, written by the elected ucloud_image."""
+    return f"{STATUS_IMAGE}{image_uuid}"
+
+
+def image_uses(image_uuid: str) -> str:
+    """The prefix under which every VM made from an image is noted; empty when the image may go."""
+    return f"{IMAGE_USE}{image_uuid}/"
+
+
+def image_use(image_uuid: str, vm_uuid: str) -> str:
+    """Note that a VM's disk rests on an image; charged and released with the VM (common.admission)."""
+    return f"{IMAGE_USE}{image_uuid}/{vm_uuid}"
+
+
+def name(owner: str, kind: str, thing_name: str) -> str:
+    """Who of an owner's things of a kind holds a name; charged and released with the thing (common.admission)."""
+    return f"{USER}{owner}/name/{kind}/{thing_name}"
+
+
+def leader(daemon: str) -> str:
+    """The elected instance of a daemon, bound to its lease; its create revision fences every write of that leader."""
+    return f"{LEADER}{daemon}"
+
+
+def last_part(key: str) -> str:
+    """The id at the end of a key: the VM's uuid of a placement, the host of `/v1/alive/<host>`."""
+    return key.rsplit("/", 1)[1]
+
+
+def host_and_vm(key: str) -> tuple[str, str]:
+    """The host and the VM of a placement or of a VM's status."""
+    _, host_name, vm_uuid = key.rsplit("/", 2)
+    return host_name, vm_uuid

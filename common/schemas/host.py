@@ -1,0 +1,65 @@
+"""A VM host: the admin's word on it, what it measured of itself, its sign of life."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from common.schemas.record import Part, Record
+from common.schemas.vm import HostName
+
+
+class HostState(StrEnum):
+    """What the admin lets a host do."""
+
+    ENABLED = "enabled"
+    DRAINING = "draining"
+    """Gets no new VMs; those that it has are to leave."""
+    DISABLED = "disabled"
+    """Gets no new VMs; those that it has stay."""
+
+
+class Overcommit(Part):
+    """How much more may be promised than there is."""
+
+    cpu: Annotated[float, Field(ge=0.1, le=64)] = 4.0
+    ram: Annotated[float, Field(ge=0.1, le=4)] = 1.0
+    disk: Annotated[float, Field(ge=0.1, le=16)] = 1.0
+
+
+class HostRequest(Record):
+    """The admin's word on a host; `/v1/host/<name>`. A host without one is enabled with the default overcommit."""
+
+    name: HostName
+    state: HostState = HostState.ENABLED
+    overcommit: Overcommit = Overcommit()
+    generation: int = 1
+
+
+class StoreCapacity(Part):
+    """Disk space that a host can use. Hosts that name the same `store_id` share it, and it is counted once."""
+
+    store_id: str
+    total_mib: int
+
+
+class HostStatus(Record):
+    """What a host measured of itself; `/v1/status/host/<name>`."""
+
+    name: HostName
+    cpu: int
+    ram_mib: int
+    """Memory for guests: what the machine has, less what is kept for the host itself."""
+    ssd: StoreCapacity | None = None
+    hdd: StoreCapacity | None = None
+    addresses: tuple[str, ...] = ()
+    hypervisor: str = ""
+    versions: dict[str, str] = Field(default_factory=dict)
+    boot_id: str = ""
+
+
+class Alive(Record):
+    """A host's sign of life; `/v1/alive/<name>`, gone when its lease is."""
+
+    name: HostName
+    boot_id: str

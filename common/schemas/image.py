@@ -1,0 +1,61 @@
+"""An image that VMs are made from: the request for it, and its import as it stands."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import StringConstraints
+
+from common.schemas.record import Record
+from common.schemas.vm import OwnerName
+
+ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", max_length=63)]
+
+UploadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$", max_length=255)]
+"""A file directly inside the owner's upload folder: no slash, no leading dot."""
+
+
+class ImageRequested(StrEnum):
+    """What the owner wants of an image."""
+
+    READY = "READY"
+    DELETED = "DELETED"
+
+
+class ImageRequest(Record):
+    """`/v1/image/<uuid>`: `file` is looked for in the owner's upload folder."""
+
+    uuid: str
+    owner: OwnerName
+    name: ImageName
+    file: UploadName
+    requested: ImageRequested = ImageRequested.READY
+    generation: int = 1
+    created_at: datetime
+
+
+class ImageActual(StrEnum):
+    """How far an image is."""
+
+    PENDING = "PENDING"
+    """Not yet looked at."""
+    IMPORTING = "IMPORTING"
+    READY = "READY"
+    REJECTED = "REJECTED"
+    """The file was refused; the reason says why. It is not tried again."""
+    DELETING = "DELETING"
+    ERROR = "ERROR"
+    """The import failed for a reason that may pass; it is tried again."""
+
+
+class ImageStatus(Record):
+    """`/v1/status/image/<uuid>`, written by the elected ucloud_image."""
+
+    generation: int
+    actual: ImageActual
+    reason: str = ""
+    since: datetime
+    virtual_size_mib: int = 0
+    """The size of the disk that the image describes, rounded up; a VM's root disk is at least this large."""
+    file_size_bytes: int = 0
+    sha256: str = ""

@@ -1,0 +1,12 @@
+"""The elected instance of a daemon."""
+
+from datetime import datetime
+
+from common.schemas.record import Record
+
+
+class Leader(Record):
+    """`/v1/leader/<daemon>`: who leads, for people to read; what fences is the key's create revision."""
+
+    instance: str
+    since: datetime

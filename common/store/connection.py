@@ -1,0 +1,198 @@
+"""The wire to etcd: one gRPC channel at a time, to the endpoint that answers.
+
+gRPC's own load balancing stays with a frozen member, so the rotation is done here. Channels must be made after a fork.
+Source: etcd's api/etcdserverpb/rpc.proto; gRPC core's channel arguments.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
+
+from common.errors import ConfigurationError, Refused, Unavailable
+
+_log = logging.getLogger(__name__)
+
+# etcd answers keepalive pings more frequent than every 5 s with GOAWAY too_many_pings; and keepalive_timeout alone does
+# not notice a frozen peer, ping_timeout does.
+_CHANNEL_OPTIONS = [
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.keepalive_time_ms", 6000),
+    ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.http2.ping_timeout_ms", 2000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+]
+_TRY_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
+_TRY_AGAIN_TEXTS = ("no leader", "leader changed", "not a primary lessor", "too many requests", "request timed out")
+_SAME_MEMBER_TEXTS = ("leader changed", "too many requests")
+ATTEMPT_TIMEOUT_S = 1.5
+FIRST_DELAY_S = 0.02
+MAX_DELAY_S = 1.0
+
+
+@dataclass(frozen=True)
+class EtcdOptions:
+    """Where etcd is and who asks. `endpoints` are `host:port`; `timeout_s` bounds a call with all its repetitions."""
+
+    endpoints: tuple[str, ...] = ("127.0.0.1:2379",)
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    user: str = ""
+    password: str = field(default="", repr=False)
+    timeout_s: float = 10.0
+
+
+@dataclass
+class Stubs:
+    """The services of one endpoint. `number` tells a caller's channel from one that was rotated in meanwhile."""
+
+    number: int
+    endpoint: str
+    channel: grpc.Channel
+    kv: Any
+    lease: Any
+    watch: Any
+    auth: Any
+
+
+def should_try_again(error: grpc.RpcError) -> bool:
+    """Whether etcd or the way to it failed in a manner that may pass."""
+    details = error.details() or ""
+    return error.code() in _TRY_AGAIN or any(text in details for text in _TRY_AGAIN_TEXTS)
+
+
+class Connection:
+    """Calls to whichever endpoint answers. Safe to use from many threads."""
+
+    def __init__(self, options: EtcdOptions) -> None:
+        if not options.endpoints:
+            raise ConfigurationError("etcd.endpoints: at least one host:port is required")
+        self.options = options
+        self._credentials = _credentials(options)
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._token = ""
+        self._stubs = self._connect(random.randrange(len(options.endpoints)), 0)  # noqa: S311 - spreads the load
+
+    def _connect(self, position: int, number: int) -> Stubs:
+        self._position = position % len(self.options.endpoints)
+        endpoint = self.options.endpoints[self._position]
+        if self._credentials:
+            channel = grpc.secure_channel(endpoint, self._credentials, options=_CHANNEL_OPTIONS)
+        else:
+            channel = grpc.insecure_channel(endpoint, options=_CHANNEL_OPTIONS)
+        return Stubs(
+            number,
+            endpoint,
+            channel,
+            rpc_pb2_grpc.KVStub(channel),
+            rpc_pb2_grpc.LeaseStub(channel),
+            rpc_pb2_grpc.WatchStub(channel),
+            rpc_pb2_grpc.AuthStub(channel),
+        )
+
+    @property
+    def stubs(self) -> Stubs:
+        """The services of the endpoint that is in use now."""
+        with self._lock:
+            return self._stubs
+
+    def rotate(self, failed: Stubs) -> None:
+        """Move on to the next endpoint, unless somebody did so since `failed` was taken."""
+        with self._lock:
+            if failed.number != self._stubs.number or self._closed.is_set():
+                return
+            self._stubs = self._connect(self._position + 1, failed.number + 1)
+            endpoint = self._stubs.endpoint
+        _log.debug("etcd endpoint %s failed, moving on to %s", failed.endpoint, endpoint)
+        # Calls of other threads on the old channel may still be answered; none may outlast its own deadline.
+        closer = threading.Timer(2 * ATTEMPT_TIMEOUT_S, failed.channel.close)
+        closer.daemon = True
+        closer.start()
+
+    def call(
+        self,
+        method: Callable[[Stubs], Callable[..., Any]],
+        request: Any,
+        attempt_timeout_s: float = ATTEMPT_TIMEOUT_S,
+        timeout_s: float | None = None,
+        on_retry: Callable[[], None] | None = None,
+    ) -> Any:
+        """The answer to `request`, repeated over the endpoints for `timeout_s` (None: as the options say).
+
+        Only for requests that may run twice. `on_retry` is told when an attempt may have been carried out unanswered.
+        Unavailable when no endpoint answered in time, Refused when etcd says no.
+        """
+        deadline = time.monotonic() + (self.options.timeout_s if timeout_s is None else timeout_s)
+        delay_s = FIRST_DELAY_S
+        while True:
+            stubs = self.stubs
+            try:
+                return method(stubs)(request, timeout=attempt_timeout_s, metadata=self.metadata(stubs))
+            except grpc.RpcError as error:
+                if self._is_stale_token(error):
+                    self._token = ""
+                elif not should_try_again(error):
+                    raise Refused(error.code().name, error.details() or "no details") from error
+                if on_retry:
+                    on_retry()
+                details = error.details() or error.code().name
+                if not any(text in details for text in _SAME_MEMBER_TEXTS):
+                    self.rotate(stubs)
+                if time.monotonic() + delay_s > deadline or self._closed.is_set():
+                    raise Unavailable("etcd", f"{', '.join(self.options.endpoints)}: {details}") from error
+            self._closed.wait(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            delay_s = min(delay_s * 2, MAX_DELAY_S)
+
+    def metadata(self, stubs: Stubs) -> tuple[tuple[str, str], ...]:
+        """The headers of a call: the token that the user's password was traded for, if there is a user."""
+        if not self.options.user:
+            return ()
+        if not self._token:
+            request = rpc_pb2.AuthenticateRequest(name=self.options.user, password=self.options.password)
+            self._token = stubs.auth.Authenticate(request, timeout=ATTEMPT_TIMEOUT_S).token
+        return (("token", self._token),)
+
+    def _is_stale_token(self, error: grpc.RpcError) -> bool:
+        return bool(self._token) and "invalid auth token" in (error.details() or "")
+
+    def close(self) -> None:
+        """End all calls; what waits for a repetition gives up."""
+        self._closed.set()
+        with self._lock:
+            self._stubs.channel.close()
+
+    @property
+    def closed(self) -> threading.Event:
+        """Set once the connection is closed."""
+        return self._closed
+
+
+def _credentials(options: EtcdOptions) -> grpc.ChannelCredentials | None:
+    if not options.ca_file:
+        if options.cert_file:
+            raise ConfigurationError("etcd.ca_file: required beside etcd.cert_file")
+        return None
+    return grpc.ssl_channel_credentials(
+        _read_pem("etcd.ca_file", options.ca_file),
+        _read_pem("etcd.key_file", options.key_file) if options.key_file else None,
+        _read_pem("etcd.cert_file", options.cert_file) if options.cert_file else None,
+    )
+
+
+def _read_pem(setting: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {path}: {error.strerror}") from error

@@ -1,0 +1,153 @@
+"""The store itself: get, list, commit, leases and watches, in terms of keys and bytes."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from etcd3.etcdrpc import rpc_pb2
+
+from common.errors import Compacted, LeaseExpired, Refused
+from common.store.connection import ATTEMPT_TIMEOUT_S, Connection, EtcdOptions
+from common.store.transaction import (
+    MAX_OPERATIONS,
+    Compare,
+    Operation,
+    Put,
+    conflict_of,
+    look_at,
+    operation_to_wire,
+    prefix_end,
+)
+from common.store.watch import Change, Watch
+
+_PAGE = 1000
+_PAGE_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A key's value with the revisions that a later write is compared with."""
+
+    key: str
+    value: bytes
+    create_revision: int
+    mod_revision: int
+    lease: int = 0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All entries below a prefix as they were at one revision."""
+
+    entries: tuple[Entry, ...]
+    revision: int
+
+
+class Store:
+    """etcd as ucloud uses it. Safe to use from many threads; make it after a fork, not before."""
+
+    def __init__(self, options: EtcdOptions) -> None:
+        self._connection = Connection(options)
+
+    def get(self, key: str) -> Entry | None:
+        """What `key` holds, or None. Linearizable: it sees every write that was acknowledged before."""
+        answer = self._connection.call(lambda stubs: stubs.kv.Range, rpc_pb2.RangeRequest(key=key.encode()))
+        return _entry(answer.kvs[0]) if answer.kvs else None
+
+    def list(self, prefix: str, page: int = _PAGE) -> Listing:
+        """All entries whose keys start with `prefix`, in key order, read in pages at one revision."""
+        while True:
+            try:
+                return self._list_once(prefix, page)
+            except Compacted:
+                continue  # the pages' revision went away while they were read; a fresh one won't soon
+
+    def _list_once(self, prefix: str, page: int) -> Listing:
+        start, end = prefix.encode(), prefix_end(prefix)
+        entries: list[Entry] = []
+        revision = 0
+        while True:
+            request = rpc_pb2.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
+            try:
+                answer = self._connection.call(lambda stubs: stubs.kv.Range, request, _PAGE_TIMEOUT_S)
+            except Refused as error:
+                if revision and error.code == "OUT_OF_RANGE":
+                    raise Compacted(f"{prefix} at revision {revision}") from error
+                raise
+            revision = revision or answer.header.revision
+            entries.extend(_entry(kv) for kv in answer.kvs)
+            if not answer.more:
+                return Listing(tuple(entries), revision)
+            start = answer.kvs[-1].key + b"\0"
+
+    def commit(self, compares: Sequence[Compare], operations: Sequence[Operation]) -> int:
+        """Do all `operations` if all `compares` hold, else none; returns the revision.
+
+        At least one compare is needed: it is what makes a repetition harmless. Conflict, Gone or LeadershipLost say
+        that a compare failed. When an attempt got no answer and a repetition then finds exactly what was to be
+        written, the first attempt had worked, and that is a success.
+        """
+        if not compares or len(compares) > MAX_OPERATIONS or len(operations) > MAX_OPERATIONS:
+            raise ValueError(f"a transaction takes 1 to {MAX_OPERATIONS} compares and as many operations")
+        request = rpc_pb2.TxnRequest(
+            compare=[compare.to_wire() for compare in compares],
+            success=[operation_to_wire(operation) for operation in operations],
+            failure=[look_at(compare) for compare in compares],
+        )
+        unanswered = threading.Event()
+        answer = self._connection.call(lambda stubs: stubs.kv.Txn, request, on_retry=unanswered.set)
+        if answer.succeeded:
+            return int(answer.header.revision)
+        if unanswered.is_set() and self._is_done(operations):
+            return int(answer.header.revision)
+        raise conflict_of(compares, [response.response_range.kvs for response in answer.responses])
+
+    def _is_done(self, operations: Sequence[Operation]) -> bool:
+        for operation in operations:
+            entry = self.get(operation.key)
+            wanted = operation.value if isinstance(operation, Put) else None
+            if (entry.value if entry else None) != wanted:
+                return False
+        return True
+
+    def watch(self, prefix: str, start_revision: int, stop: threading.Event) -> Iterator[tuple[Change, ...]]:
+        """All changes below `prefix` from `start_revision` on, in order, each once, until `stop` is set.
+
+        Compacted when that is no longer possible: list again, and watch from there. An empty batch says that the
+        watch stands.
+        """
+        return Watch(self._connection, prefix, start_revision, stop).changes()
+
+    def grant(self, ttl_s: int) -> int:
+        """A new lease that ends `ttl_s` seconds after its last keep-alive."""
+        answer = self._connection.call(lambda stubs: stubs.lease.LeaseGrant, rpc_pb2.LeaseGrantRequest(TTL=ttl_s))
+        return int(answer.ID)
+
+    def keep_alive(self, lease: int, timeout_s: float | None = None) -> int:
+        """Renew a lease once, within `timeout_s`; returns the seconds it lasts now. LeaseExpired when it is gone."""
+        request = rpc_pb2.LeaseKeepAliveRequest(ID=lease)
+
+        def renew(stubs: Any) -> Any:
+            return lambda message, **options: next(stubs.lease.LeaseKeepAlive(iter([message]), **options))
+
+        answer = self._connection.call(renew, request, ATTEMPT_TIMEOUT_S, timeout_s)
+        if answer.TTL <= 0:
+            raise LeaseExpired(f"lease {lease:x} exists no more")
+        return int(answer.TTL)
+
+    def revoke(self, lease: int) -> None:
+        """End a lease and remove what is bound to it; a lease that is gone already is fine."""
+        try:
+            self._connection.call(lambda stubs: stubs.lease.LeaseRevoke, rpc_pb2.LeaseRevokeRequest(ID=lease))
+        except Refused as error:
+            if error.code != "NOT_FOUND":
+                raise
+
+    def close(self) -> None:
+        """End all calls and watches."""
+        self._connection.close()
+
+
+def _entry(kv: Any) -> Entry:
+    return Entry(kv.key.decode(), kv.value, kv.create_revision, kv.mod_revision, kv.lease)
