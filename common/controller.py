@@ -168,7 +168,7 @@ class Controller(Generic[R, S, O, A]):
         failure = Failure(count, str(error), isinstance(error, PermanentError), datetime.now(UTC))
         self._failures[name] = (request_revision, failure)
         self._metrics.failures.labels(type(error).__name__).inc()
-        backoff_s = min(_FIRST_BACKOFF_S * 2 ** min(count, 16), _MAX_BACKOFF_S)
+        backoff_s = min(_FIRST_BACKOFF_S * 2.0 ** min(count, 16), _MAX_BACKOFF_S)
         backoff_s *= random.uniform(0.5, 1.0)  # noqa: S311 - jitter
         _log.warning("%s: %s (again in %.1f s)", name, error, backoff_s)
         return backoff_s

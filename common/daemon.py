@@ -7,13 +7,12 @@ it anew. Nothing is kept in memory that can't be had again from etcd and the mac
 import logging
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from common import log, settings
+from common import log, settings, systemd
 from common.cache import Cache
 from common.errors import ConfigurationError
 from common.health import Health, create_app, serve
@@ -28,15 +27,7 @@ _STOP_TIMEOUT_S = 10.0
 
 def etcd_options(etcd: settings.EtcdSettings, timeout_s: float = 10.0) -> EtcdOptions:
     """The store's options as the settings say; the password is read from its file."""
-    return EtcdOptions(
-        endpoints=etcd.endpoints,
-        ca_file=etcd.ca_file,
-        cert_file=etcd.cert_file,
-        key_file=etcd.key_file,
-        user=etcd.user,
-        password=settings.read_secret("etcd.password_file", etcd.password_file),
-        timeout_s=timeout_s,
-    )
+    return EtcdOptions.from_settings(etcd, timeout_s)
 
 
 class Daemon:
@@ -89,10 +80,10 @@ class Daemon:
     def run(self) -> int:
         """Serve until a signal or a failure; returns the exit status."""
         server = serve(self.http, self.settings.health.address, self.port)
-        notify_systemd("READY=1")
+        systemd.notify("READY=1")
         _log.info("%s started, health on [%s]:%d", self.name, self.settings.health.address, self.port)
         self.stop.wait()
-        notify_systemd("STOPPING=1")
+        systemd.notify("STOPPING=1")
         for thread in self._threads:
             thread.join(_STOP_TIMEOUT_S)
         server.shutdown()
@@ -113,14 +104,3 @@ def main(name: str, default_port: int, wire: Callable[[Daemon], None]) -> None:
     except ConfigurationError as error:
         sys.exit(f"{name}: {error}")
     sys.exit(daemon.run())
-
-
-def notify_systemd(state: str) -> None:
-    """Tell the service manager how it stands; nothing happens without one. Source: sd_notify(3)."""
-    path = os.environ.get("NOTIFY_SOCKET")
-    if not path:
-        return
-    address = "\0" + path[1:] if path.startswith("@") else path
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notifier:
-        notifier.connect(address)
-        notifier.sendall(state.encode())

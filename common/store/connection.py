@@ -17,6 +17,7 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 from common.errors import ConfigurationError, Refused, Unavailable
+from common.settings import EtcdSettings, read_secret
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,19 @@ class EtcdOptions:
     user: str = ""
     password: str = field(default="", repr=False)
     timeout_s: float = 10.0
+
+    @classmethod
+    def from_settings(cls, etcd: EtcdSettings, timeout_s: float = 10.0) -> "EtcdOptions":
+        """The options that the settings say; the password is read from its file."""
+        return cls(
+            endpoints=etcd.endpoints,
+            ca_file=etcd.ca_file,
+            cert_file=etcd.cert_file,
+            key_file=etcd.key_file,
+            user=etcd.user,
+            password=read_secret("etcd.password_file", etcd.password_file),
+            timeout_s=timeout_s,
+        )
 
 
 @dataclass
