@@ -102,7 +102,7 @@ class Cache(Generic[R]):
                 self._removed[key] = revision
                 return
             known = self._records.get(key)
-            if known and known.mod_revision >= revision:
+            if max(known.mod_revision if known else 0, self._removed.get(key, 0)) >= revision:
                 return
             self._records[key] = Cached(record, known.create_revision if known else revision, revision)
 

@@ -39,6 +39,8 @@ class Record(Part):
             if version < cls.CURRENT_VERSION:
                 data = {**cls.upgrade(data), "version": cls.CURRENT_VERSION}
             return cls.model_validate(data)
+        except KeyError as error:
+            raise MalformedRecord(key, f"version {version} without {error}") from error
         except ValidationError as error:
             raise MalformedRecord(key, describe(error)) from error
         except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -50,6 +50,11 @@ class Store:
     def __init__(self, options: EtcdOptions) -> None:
         self._connection = Connection(options)
 
+    @property
+    def endpoint(self) -> str:
+        """The endpoint that is in use now."""
+        return self._connection.stubs.endpoint
+
     def get(self, key: str) -> Entry | None:
         """What `key` holds, or None. Linearizable: it sees every write that was acknowledged before."""
         answer = self._connection.call(lambda stubs: stubs.kv.Range, rpc_pb2.RangeRequest(key=key.encode()))

@@ -1,0 +1,79 @@
+"""The store against a real etcd: reads, compare-guarded commits, leases."""
+
+import pytest
+
+from common.errors import Conflict, Gone, LeadershipLost, LeaseExpired
+from common.store import Delete, Put, Store, absent, led_by, none_below, present, unchanged
+
+
+def test_what_is_committed_is_read(store: Store) -> None:
+    revision = store.commit([absent("/t/a")], [Put("/t/a", b"1")])
+    entry = store.get("/t/a")
+    assert entry is not None
+    assert (entry.value, entry.create_revision, entry.mod_revision) == (b"1", revision, revision)
+    assert store.get("/t/b") is None
+
+
+def test_a_list_is_paged_at_one_revision_and_stays_below_its_prefix(store: Store) -> None:
+    for i in range(25):
+        store.commit([absent(f"/t/h1/{i:02}")], [Put(f"/t/h1/{i:02}", str(i).encode())])
+    store.commit([absent("/t/h10/x")], [Put("/t/h10/x", b"")])
+    listing = store.list("/t/h1/", page=10)
+    assert [entry.value for entry in listing.entries] == [str(i).encode() for i in range(25)]
+    last = store.get("/t/h10/x")
+    assert last is not None
+    assert listing.revision == last.mod_revision
+
+
+def test_a_commit_changes_nothing_when_one_compare_fails_and_says_which(store: Store) -> None:
+    store.commit([absent("/t/a")], [Put("/t/a", b"1")])
+    with pytest.raises(Conflict) as error:
+        store.commit([absent("/t/b"), absent("/t/a")], [Put("/t/a", b"2"), Put("/t/b", b"2")])
+    assert error.value.keys == ("/t/a",)
+    assert store.get("/t/b") is None
+
+
+def test_a_stale_revision_is_a_conflict_and_a_removed_key_is_gone(store: Store) -> None:
+    first = store.commit([absent("/t/a")], [Put("/t/a", b"1")])
+    second = store.commit([unchanged("/t/a", first)], [Put("/t/a", b"2")])
+    with pytest.raises(Conflict) as conflict:
+        store.commit([unchanged("/t/a", first)], [Put("/t/a", b"3")])
+    assert not isinstance(conflict.value, Gone)
+    store.commit([unchanged("/t/a", second)], [Delete("/t/a")])
+    with pytest.raises(Gone):
+        store.commit([unchanged("/t/a", second)], [Put("/t/a", b"4")])
+    with pytest.raises(Conflict):
+        store.commit([present("/t/a")], [Put("/t/a", b"5")])
+
+
+def test_an_empty_prefix_can_be_asked_for(store: Store) -> None:
+    store.commit([none_below("/t/uses/")], [Put("/t/a", b"")])
+    store.commit([absent("/t/uses/x")], [Put("/t/uses/x", b"")])
+    with pytest.raises(Conflict) as error:
+        store.commit([none_below("/t/uses/")], [Delete("/t/a")])
+    assert error.value.keys == ("/t/uses/",)
+
+
+def test_the_write_of_a_former_leader_is_refused(store: Store) -> None:
+    revision = store.commit([absent("/t/leader")], [Put("/t/leader", b"one")])
+    store.commit([present("/t/leader")], [Delete("/t/leader")])
+    store.commit([absent("/t/leader")], [Put("/t/leader", b"two")])
+    with pytest.raises(LeadershipLost):
+        store.commit([led_by("/t/leader", revision), absent("/t/a")], [Put("/t/a", b"")])
+    assert store.get("/t/a") is None
+
+
+def test_a_commit_without_a_compare_is_refused(store: Store) -> None:
+    with pytest.raises(ValueError, match="1 to 128 compares"):
+        store.commit([], [Put("/t/a", b"")])
+
+
+def test_what_is_bound_to_a_lease_goes_with_it(store: Store) -> None:
+    lease = store.grant(60)
+    store.commit([absent("/t/a")], [Put("/t/a", b"", lease)])
+    assert store.keep_alive(lease) == 60
+    store.revoke(lease)
+    assert store.get("/t/a") is None
+    store.revoke(lease)
+    with pytest.raises(LeaseExpired):
+        store.keep_alive(lease)

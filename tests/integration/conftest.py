@@ -1,0 +1,32 @@
+"""Fixtures of the integration tests: a real etcd of one member, and one of three."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from common.store import Delete, EtcdOptions, Store, present
+from devcloud.etcd import EtcdCluster
+
+
+@pytest.fixture(scope="session")
+def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """An etcd of one member, shared by the session; `store` empties it before each test."""
+    with EtcdCluster(tmp_path_factory.mktemp("etcd")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def store(etcd: EtcdCluster) -> Iterator[Store]:
+    """A store on an empty etcd."""
+    store = Store(EtcdOptions(etcd.endpoints))
+    for entry in store.list("/").entries:
+        store.commit([present(entry.key)], [Delete(entry.key)])
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def etcd3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """A fresh etcd of three members, for a test that breaks some of them."""
+    with EtcdCluster(tmp_path_factory.mktemp("etcd3"), members=3) as cluster:
+        yield cluster
