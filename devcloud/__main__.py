@@ -1,0 +1,94 @@
+"""python -m devcloud: start, show and end a cloud on this machine (`make up`, `make status`, `make down`)."""
+
+import time
+from pathlib import Path
+
+import click
+
+from devcloud import first_vm
+from devcloud.cloud import DEFAULT_DIRECTORY, Cloud, Shape
+from devcloud.errors import DevcloudError
+
+
+class _Command(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except DevcloudError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Command)
+@click.option("--name", default="dev", show_default=True, help="Several clouds fit on one machine, by name.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIRECTORY,
+    show_default=True,
+    help="Where the clouds keep their data.",
+)
+@click.pass_context
+def main(context: click.Context, name: str, directory: Path) -> None:
+    """A whole cloud on this machine: etcd, all daemons, hosts that are network namespaces."""
+    context.obj = (name, directory)
+
+
+@main.command()
+@click.option("--hosts", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option("--api-port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option("--vm/--no-vm", default=True, show_default=True, help="Import an image and boot a first VM from it.")
+@click.pass_obj
+def up(place: tuple[str, Path], hosts: int, api_port: int, vm: bool) -> None:
+    """Start what does not run yet, and boot a first VM."""
+    started = time.monotonic()
+    name, directory = place
+    cloud = Cloud(name, Shape(hosts=hosts, api_address="::1", api_port=api_port), directory)
+    cloud.up(lambda what: click.echo(f"==> {what}"))
+    if vm:
+        first_vm.boot(cloud, lambda what: click.echo(f"==> {what}"))
+    click.echo(f"\nThe cloud is up, {time.monotonic() - started:.0f} s. To go on:\n\n{_how_to_go_on(cloud)}")
+
+
+def _how_to_go_on(cloud: Cloud) -> str:
+    environment = "" if cloud.shape.api_port == 8080 else f"  export UCLOUD_URL={cloud.url}\n"
+    return (
+        f"{environment}"
+        "  .venv/bin/ucloud vm list\n"
+        "  .venv/bin/ucloud vm log first\n"
+        "  .venv/bin/ucloud vm create --name second --image guest --cpu 1 --ram 128MiB --ssd 1 --wait\n"
+        "  .venv/bin/ucloud host list\n"
+        f"  ls {cloud.services.log_directory}      # what the daemons say\n"
+        "  make status\n"
+        "  make down\n"
+    )
+
+
+@main.command()
+@click.pass_obj
+def down(place: tuple[str, Path]) -> None:
+    """End the cloud with its VMs and remove every trace of it."""
+    cloud = Cloud(place[0], directory=place[1])
+    if not cloud.exists():
+        click.echo(f"there is no cloud {cloud.name!r} here")
+        return
+    started = time.monotonic()
+    cloud.down()
+    click.echo(f"cloud {cloud.name!r} is gone, {time.monotonic() - started:.1f} s. To start it again: make up")
+
+
+@main.command()
+@click.pass_obj
+def status(place: tuple[str, Path]) -> None:
+    """Show the programs of the cloud; exit code 1 when one of them does not run."""
+    cloud = Cloud(place[0], directory=place[1])
+    if cloud.services.pid() is None:
+        raise click.ClickException(f"cloud {cloud.name!r} does not run: make up")
+    states = cloud.services.states()
+    for program, (state, pid) in states.items():
+        click.echo(f"{program:24} {state:10} {pid or '':>8}  {cloud.services.log(program)}")
+    if any(state != "RUNNING" for state, _ in states.values()):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m devcloud")

@@ -1,0 +1,314 @@
+"""A cloud on one machine: etcd, the daemons of the control plane, and hosts with theirs."""
+
+import configparser
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from devcloud import etcd, processes
+from devcloud.errors import DevcloudError
+from devcloud.host import VmHost
+from devcloud.network import Network
+from devcloud.services import Program, Services
+from devcloud.waiting import wait_for
+
+DEFAULT_DIRECTORY = Path("/var/lib/ucloud-dev")
+_RUN_DIRECTORY = Path("/run/ucloud-dev")  # short: the path of a unix socket has at most 107 characters
+SCRIPTS = Path(sys.executable).parent
+_MARK = "UCLOUD_DEV_CLOUD"
+_HEALTH_PORTS = {"ucloud-scheduler": 9701, "ucloud-host": 9702, "ucloud-vm": 9703, "ucloud-image": 9704}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a cloud is, and where its API listens (empty: at the machine's address in the cloud's network)."""
+
+    hosts: int = 1
+    etcd_members: int = 1
+    schedulers: int = 1
+    api_address: str = ""
+    api_port: int = 8080
+
+
+class Cloud:
+    """The cloud called `name`; making this object does nothing to the machine.
+
+    All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
+    "ucloud-scheduler", "ucloud-image", and on each host "libvirtd@h1", "ucloud-host@h1", "ucloud-host-alive@h1",
+    "ucloud-vm@h1"; one that ends is started anew within a second or two.
+    """
+
+    def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:
+        self.name = name
+        self.shape = shape or Shape()
+        self.data = directory / name
+        self.run = _RUN_DIRECTORY / name
+        self.services = Services(self.data, self.run)
+
+    # --- the whole ----------------------------------------------------------------------------------------------------
+
+    def up(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Start whatever of the cloud does not run yet; returns when every daemon says that it is well."""
+        if os.geteuid() != 0:
+            raise DevcloudError("network namespaces and virtual machines need root: run this as root")
+        self._identify()
+        self._end_unattended_daemons()
+        self._check_api_port()
+        say(f"network of {self.shape.hosts} host(s), {self.network.control_address}/64")
+        self.network.create()
+        for host in self.hosts:
+            host.create()
+            self._write_settings(host.settings_file, host.settings)
+        self._write_settings(self._control_settings_file, self._control_settings)
+        for directory in (self.store_directory, self.upload_directory("admin")):
+            directory.mkdir(parents=True, exist_ok=True)
+        say("daemons")
+        self.services.apply(self._programs(), self._service_environment())
+        self.wait_ready(say)
+
+    def down(self) -> None:
+        """End the cloud, its VMs included, and remove every trace of it; harmless when there is none."""
+        if (supervisord := self.services.pid()) is not None:
+            # At once, so that it starts nothing anew while the others end.
+            processes.send([supervisord], signal.SIGKILL)
+            processes.wait_until_gone([supervisord], timeout_s=10)
+        processes.end(self._daemon_pids() | self.network.pids())
+        self.network.remove()
+        for directory in (self.data, self.run):
+            shutil.rmtree(directory, ignore_errors=True)
+            if directory.exists():
+                raise DevcloudError(f"can't remove {directory}")
+            if directory.parent.exists() and not any(directory.parent.iterdir()):
+                directory.parent.rmdir()
+
+    def exists(self) -> bool:
+        """Whether there is anything of this cloud on the machine."""
+        return self.data.exists() or self.run.exists() or self.network.exists()
+
+    def wait_ready(self, say: Callable[[str], None] = lambda _: None, timeout_s: float = 90.0) -> None:
+        """Wait until etcd and each daemon answer that they are well."""
+        for member in self._etcd_members():
+            wait_for(f"{member.name} healthy, see {self.services.log(member.name)}", member.is_healthy, timeout_s)
+        say("etcd answers")
+        for program, url in self._health_urls().items():
+            self.wait_healthy(program, url, timeout_s)
+            say(f"{program} is well")
+
+    # --- its parts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def identity(self) -> str:
+        """Ten hexadecimal digits, drawn at random when the cloud was first started; zeros before."""
+        file = self.data / "id"
+        return file.read_text(encoding="ascii") if file.exists() else "0" * 10
+
+    @property
+    def network(self) -> Network:
+        """Its network."""
+        return Network(self.name, self.identity)
+
+    @property
+    def hosts(self) -> tuple[VmHost, ...]:
+        """Its hosts: h1, h2 ..."""
+        return tuple(
+            VmHost(number, self.network, self.data / f"h{number}", self.run / f"h{number}")
+            for number in range(1, self.shape.hosts + 1)
+        )
+
+    @property
+    def url(self) -> str:
+        """Where the API answers."""
+        return f"http://[{self._api_address}]:{self.shape.api_port}"
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """Where etcd's members answer: "[fd00::1]:2379"."""
+        return tuple(member.endpoint for member in self._etcd_members())
+
+    @property
+    def store_directory(self) -> Path:
+        """The store that its hosts share."""
+        return self.data / "store"
+
+    def upload_directory(self, owner: str) -> Path:
+        """Where `owner` puts files to be imported as images."""
+        return self.data / "www" / owner
+
+    def env(self, host: str | None = None) -> dict[str, str]:
+        """The environment in which a command on this machine speaks to the cloud, with the settings of `host`."""
+        settings_file = self._host(host).settings_file if host else self._control_settings_file
+        return {
+            "UCLOUD_URL": self.url,
+            "UCLOUD_CONFIG": str(settings_file),
+            "PATH": f"{SCRIPTS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+        }
+
+    def enter(self, host: str, *command: str) -> list[str]:
+        """The command that runs `command` on `host`: in its namespaces, with its libvirtd."""
+        return self._host(host).enter(*command)
+
+    # --- its programs -------------------------------------------------------------------------------------------------
+
+    def programs(self) -> tuple[str, ...]:
+        """The names of all programs."""
+        return tuple(program.name for program in self._programs())
+
+    def pid(self, program: str) -> int:
+        """The process id of a running program; waits while it is being started anew."""
+        return self.services.program_pid(program)
+
+    def kill(self, program: str) -> int:
+        """End a program at once, as a crash does, and return the process id it had; it is started anew soon."""
+        return self.services.signal(program, signal.SIGKILL)
+
+    def pause(self, program: str) -> int:
+        """Freeze a program."""
+        return self.services.signal(program, signal.SIGSTOP)
+
+    def resume(self, program: str) -> int:
+        """Let a frozen program go on."""
+        return self.services.signal(program, signal.SIGCONT)
+
+    def wait_restarted(self, program: str, old_pid: int, timeout_s: float = 30.0) -> int:
+        """Wait until a program runs anew and, where it can tell, is well; returns its process id."""
+        wait_for(f"{program} started anew", lambda: self.services.states()[program][1] not in (0, old_pid), timeout_s)
+        if url := self._health_urls().get(program):
+            self.wait_healthy(program, url, timeout_s)
+        return self.pid(program)
+
+    def wait_healthy(self, program: str, url: str | None = None, timeout_s: float = 30.0) -> None:
+        """Wait until a daemon's /healthz says that all is well."""
+        health_url = url or self._health_urls()[program]
+        answer = "no answer"
+
+        def look() -> bool:
+            nonlocal answer
+            try:
+                response = requests.get(health_url, timeout=2)
+            except requests.RequestException as error:
+                answer = type(error).__name__
+                return False
+            answer = response.text.strip()
+            return response.ok
+
+        try:
+            wait_for(f"{program} well", look, timeout_s)
+        except DevcloudError as error:
+            raise DevcloudError(f"{error} ({health_url}: {answer}); see {self.services.log(program)}") from error
+
+    def health_url(self, program: str) -> str:
+        """Where a daemon answers /healthz."""
+        return self._health_urls()[program]
+
+    # --- within -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _api_address(self) -> str:
+        return self.shape.api_address or self.network.control_address
+
+    @property
+    def _control_settings_file(self) -> Path:
+        return self.data / "control/ucloud.conf"
+
+    @property
+    def _control_settings(self) -> dict[str, dict[str, str]]:
+        return {
+            "health": {"address": self.network.control_address},
+            "api": {"address": self._api_address, "port": str(self.shape.api_port)},
+        }
+
+    def _host(self, name: str) -> VmHost:
+        return next(host for host in self.hosts if host.name == name)
+
+    def _identify(self) -> None:
+        self.run.mkdir(parents=True, exist_ok=True)
+        if not (self.data / "id").exists():
+            self.data.mkdir(parents=True, exist_ok=True)
+            (self.data / "id").write_text(secrets.token_hex(5), encoding="ascii")
+
+    def _daemon_pids(self) -> set[int]:
+        return processes.with_variable(_MARK, f"{self.name}-{self.identity}")
+
+    def _end_unattended_daemons(self) -> None:
+        # supervisord may have been killed; its programs would then be in the way of new ones. QEMU carries no mark.
+        if self.services.pid() is None:
+            processes.end(self._daemon_pids())
+
+    def _check_api_port(self) -> None:
+        if self.services.pid() is not None or not self.shape.api_address:
+            return
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((self.shape.api_address, self.shape.api_port))
+            except OSError as error:
+                raise DevcloudError(
+                    f"the API can't listen on [{self.shape.api_address}]:{self.shape.api_port}: {error.strerror}."
+                    " Choose another port: make up API_PORT=8081"
+                ) from error
+
+    def _etcd_members(self) -> tuple[etcd.Member, ...]:
+        return tuple(
+            etcd.Member(f"etcd{i}", self.data / f"etcd{i}", self.network.control_address, 2379 + 10 * i, 2380 + 10 * i)
+            for i in range(self.shape.etcd_members)
+        )
+
+    def _write_settings(self, file: Path, own: dict[str, dict[str, str]]) -> None:
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_dict(
+            {
+                "etcd": {"endpoints": ",".join(self.etcd_endpoints)},
+                "storage": {"ssd_directory": str(self.store_directory)},
+                "image": {"upload_directory": str(self.data / "www")},
+                **own,
+            }
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("w", encoding="utf-8") as output:
+            parser.write(output)
+
+    def _service_environment(self) -> dict[str, str]:
+        path = f"{SCRIPTS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return {_MARK: f"{self.name}-{self.identity}", "PATH": path, "LANG": "C.UTF-8", "HOME": "/root"}
+
+    def _programs(self) -> list[Program]:
+        members, binary = self._etcd_members(), etcd.find_binary()
+        programs = [
+            Program(member.name, etcd.command(binary, member, members, token=self.identity)) for member in members
+        ]
+        settings = {"UCLOUD_CONFIG": str(self._control_settings_file)}
+        for daemon in ("ucloud-api", "ucloud-scheduler", "ucloud-image"):
+            programs.append(Program(daemon, [str(SCRIPTS / daemon)], settings))
+        for number in range(2, self.shape.schedulers + 1):
+            port = {"UCLOUD_HEALTH_PORT": str(_HEALTH_PORTS["ucloud-scheduler"] + 10 * number)}
+            programs.append(Program(f"ucloud-scheduler{number}", [str(SCRIPTS / "ucloud-scheduler")], settings | port))
+        for host in self.hosts:
+            programs.append(
+                Program(f"libvirtd@{host.name}", host.enter("libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid"))
+            )
+            for daemon in ("ucloud-host", "ucloud-host-alive", "ucloud-vm"):
+                command = host.enter(str(SCRIPTS / daemon))
+                programs.append(Program(f"{daemon}@{host.name}", command, {"UCLOUD_CONFIG": str(host.settings_file)}))
+        return programs
+
+    def _health_urls(self) -> dict[str, str]:
+        control = self.network.control_address
+        urls = {"ucloud-api": f"{self.url}/healthz"}
+        for daemon in ("ucloud-scheduler", "ucloud-image"):
+            urls[daemon] = f"http://[{control}]:{_HEALTH_PORTS[daemon]}/healthz"
+        for number in range(2, self.shape.schedulers + 1):
+            port = _HEALTH_PORTS["ucloud-scheduler"] + 10 * number
+            urls[f"ucloud-scheduler{number}"] = f"http://[{control}]:{port}/healthz"
+        for host in self.hosts:
+            for daemon in ("ucloud-host", "ucloud-vm"):
+                urls[f"{daemon}@{host.name}"] = f"http://[{host.address}]:{_HEALTH_PORTS[daemon]}/healthz"
+        return urls

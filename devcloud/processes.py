@@ -1,0 +1,59 @@
+"""Finding and ending processes by their ids, as /proc shows them."""
+
+import os
+import signal
+from collections.abc import Iterable
+from pathlib import Path
+
+from devcloud.errors import DeadlineExceeded
+from devcloud.waiting import wait_for
+
+
+def is_alive(pid: int) -> bool:
+    """Whether process `pid` runs; one that has ended but was not yet reaped by its parent does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in "ZX"
+
+
+def with_variable(name: str, value: str) -> set[int]:
+    """The processes that were started with the environment variable `name` set to `value`."""
+    entry = f"{name}={value}".encode()
+    found = set()
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            try:
+                environment = (directory / "environ").read_bytes().split(b"\0")
+            except OSError:  # it has ended since
+                continue
+            if entry in environment:
+                found.add(int(directory.name))
+    return found - {os.getpid()}
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to those of `pids` that still exist."""
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            continue
+
+
+def end(pids: Iterable[int], grace_s: float = 5.0) -> None:
+    """End `pids`, the stopped ones too: politely first, with SIGKILL after `grace_s`; returns when all are gone."""
+    pids = set(pids)
+    send(pids, signal.SIGTERM)
+    send(pids, signal.SIGCONT)
+    try:
+        wait_until_gone(pids, grace_s)
+    except DeadlineExceeded:
+        send((pid for pid in pids if is_alive(pid)), signal.SIGKILL)
+        wait_until_gone(pids, 10.0)
+
+
+def wait_until_gone(pids: Iterable[int], timeout_s: float) -> None:
+    """Wait until none of `pids` runs."""
+    wait_for(f"the end of processes {sorted(pids)}", lambda: not any(map(is_alive, pids)), timeout_s)
