@@ -1,0 +1,167 @@
+"""The control loop against a real etcd, with a machine that is a folder: a request is a file that should exist."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from common.controller import Controller
+from common.decision import Decision, Failure
+from common.daemon import Daemon
+from common.errors import PermanentError, TemporaryError
+from common.schemas.host import HostRequest
+from common.schemas.leader import Leader
+from common.settings import EtcdSettings, Settings
+from common.store import Delete, Put, Store, present, unchanged
+from devcloud.etcd import EtcdCluster
+
+REQUESTS, STATUSES = "/t/request/", "/t/status/"
+DEADLINE_S = 10
+SINCE = datetime.fromisoformat("2026-01-01T00:00:00Z")
+
+
+class Folder:
+    """A driver: `write` and `remove` files; failures to come are handed in by the test."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fail_with: dict[str, list[Exception]] = {}
+        self.working: set[str] = set()
+        self.overlaps = 0
+
+    def observe(self, name: str) -> bool:
+        return (self.path / name).exists()
+
+    def apply(self, name: str, action: str) -> None:
+        self.overlaps += name in self.working
+        self.working.add(name)
+        try:
+            if self.fail_with.get(name):
+                raise self.fail_with[name].pop(0)
+            if action == "write":
+                (self.path / name).touch()
+            else:
+                (self.path / name).unlink()
+        finally:
+            self.working.discard(name)
+
+    def known(self) -> Iterable[str]:
+        return [path.name for path in self.path.iterdir()]
+
+
+def plan(
+    request: HostRequest | None, observed: bool, previous: Leader | None, failure: Failure | None, now: datetime
+) -> Decision[Leader, str]:
+    """The status says what is; a permanent failure is final until the request changes."""
+    if request is None:
+        return Decision(None, ("remove",) if observed else ())
+    if failure and failure.permanent:
+        return Decision(Leader(instance=f"failed: {failure.reason}", since=SINCE))
+    said = f"retrying: {failure.reason}" if failure else ("there" if observed else "not there")
+    return Decision(Leader(instance=said, since=SINCE), () if observed else ("write",))
+
+
+class World:
+    """A running controller and what a test does to it."""
+
+    def __init__(self, daemon: Daemon, folder: Folder, store: Store) -> None:
+        self.folder = folder
+        self.store = store
+        self._daemon = daemon
+        self._statuses = daemon.cache(STATUSES, Leader)
+        self._requests = daemon.cache(REQUESTS, HostRequest)
+        self._news = threading.Condition()
+        self.controller = Controller(daemon.store, self._requests, self._statuses, plan, folder, daemon.metrics)
+        self._statuses.subscribe(self._hint)
+
+    def _hint(self, key: str) -> None:
+        with self._news:
+            self._news.notify_all()
+
+    def start(self) -> None:
+        self._daemon.start("caches", self._statuses.run)
+        self._daemon.start("requests", self._requests.run)
+        self._daemon.at_stop(self.controller.close)
+        for number in range(3):
+            self._daemon.start(f"worker {number}", self.controller.work)
+        self._daemon.start("look through", self.controller.look_through)
+
+    def request(self, name: str, generation: int = 1) -> None:
+        entry = self.store.get(REQUESTS + name)
+        record = HostRequest(name=name, generation=generation)
+        self.store.commit(
+            [unchanged(REQUESTS + name, entry.mod_revision if entry else 0)], [Put(REQUESTS + name, record.to_json())]
+        )
+
+    def withdraw(self, name: str) -> None:
+        self.store.commit([present(REQUESTS + name)], [Delete(REQUESTS + name)])
+
+    def wait_for(self, name: str, said: str | None) -> None:
+        """Wait until the status in etcd says so (None: there is none)."""
+
+        def says() -> bool:
+            entry = self.store.get(STATUSES + name)
+            if said is None or entry is None:
+                return said is entry
+            return f'"{said}"'.encode() in entry.value
+
+        with self._news:
+            assert self._news.wait_for(says, DEADLINE_S), f"{name}: {self.store.get(STATUSES + name)}"
+
+
+@pytest.fixture
+def world(store: Store, etcd: EtcdCluster, tmp_path: Path) -> Iterator[World]:
+    daemon = Daemon("tester", Settings(etcd=EtcdSettings(endpoints=etcd.endpoints)), 1)
+    world = World(daemon, Folder(tmp_path), store)
+    (tmp_path / "orphan").touch()
+    world.start()
+    yield world
+    daemon.end()
+    daemon.store.close()
+
+
+def test_it_converges_reports_and_cleans_up(world: World) -> None:
+    for i in range(20):
+        world.request(f"n{i}")
+    for i in range(20):
+        world.wait_for(f"n{i}", "there")
+    assert {path.name for path in world.folder.path.iterdir()} == {f"n{i}" for i in range(20)}, "the orphan is gone"
+    assert world.folder.overlaps == 0
+    world.withdraw("n3")
+    world.wait_for("n3", None)
+    assert not world.folder.observe("n3")
+
+
+def test_a_failure_is_reported_and_tried_again(world: World) -> None:
+    world.folder.fail_with = {"n": [TemporaryError("disk full"), TemporaryError("disk full")]}
+    world.request("n")
+    world.wait_for("n", "retrying: disk full")
+    world.wait_for("n", "there")
+
+
+def test_a_permanent_failure_stands_until_the_request_changes(world: World) -> None:
+    world.folder.fail_with = {"n": [PermanentError("no such template")]}
+    world.request("n")
+    world.wait_for("n", "failed: no such template")
+    world.request("n", generation=2)
+    world.wait_for("n", "there")
+
+
+def test_a_request_that_cannot_be_read_leaves_everything_as_it_is(world: World) -> None:
+    world.request("n")
+    world.wait_for("n", "there")
+    world.store.commit([present(REQUESTS + "n")], [Put(REQUESTS + "n", b"\xff")])
+    world.request("other")
+    world.wait_for("other", "there")
+    assert world.folder.observe("n")
+    world.wait_for("n", "there")
+
+
+def test_a_status_that_somebody_else_broke_is_written_again(world: World) -> None:
+    world.request("n")
+    world.wait_for("n", "there")
+    world.store.commit([present(STATUSES + "n")], [Put(STATUSES + "n", b"not json")])
+    world.controller.look("n")
+    world.wait_for("n", "there")
