@@ -9,11 +9,11 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
 from common.cache import Cache, Cached
+from common.decision import Decision, Failure
 from common.errors import PermanentError, UcloudError
 from common.metrics import Metrics
 from common.queue import WorkQueue
@@ -34,25 +34,6 @@ _FIRST_BACKOFF_S = 0.2
 _MAX_BACKOFF_S = 30.0
 _MAX_ROUNDS = 10
 _LOOK_THROUGH_S = 60.0
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The last step on an object failed, `count` times in a row."""
-
-    count: int
-    reason: str
-    permanent: bool
-    at: datetime
-
-
-@dataclass(frozen=True)
-class Decision(Generic[S, A]):
-    """What a plan says: the status to report (None: remove it), the steps to take now, when to look again."""
-
-    status: S | None
-    actions: tuple[A, ...] = ()
-    again_in_s: float | None = None
 
 
 class Plan(Protocol[R_contra, O_contra, S, A]):
