@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from common.controller import Controller
-from common.decision import Decision, Failure
 from common.daemon import Daemon
+from common.decision import Decision, Failure
 from common.errors import PermanentError, TemporaryError
 from common.schemas.host import HostRequest
 from common.schemas.leader import Leader
@@ -104,7 +104,7 @@ class World:
         def says() -> bool:
             entry = self.store.get(STATUSES + name)
             if said is None or entry is None:
-                return said is entry
+                return said is None and entry is None
             return f'"{said}"'.encode() in entry.value
 
         with self._news:
