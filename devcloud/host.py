@@ -7,6 +7,7 @@ from pathlib import Path
 from devcloud.network import Network
 
 _ENTER = Path(__file__).resolve().parent / "enter"
+_QEMU_CAPABILITIES = Path(__file__).resolve().parent.parent / ".cache/libvirt"
 
 _LIBVIRTD_CONF = """\
 listen_tls = 0
@@ -71,6 +72,12 @@ class VmHost:
         etc = self.data / "libvirt/etc"
         for directory in (etc, self.run / "libvirt", self.run / "vm", self.data / "log", self.data / "state"):
             directory.mkdir(parents=True, exist_ok=True)
+        cache = self.data / "libvirt/var/cache"
+        if not cache.exists():
+            # What libvirtd finds out about QEMU, in some seconds, is the same for every host of this machine.
+            _QEMU_CAPABILITIES.mkdir(parents=True, exist_ok=True)
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            cache.symlink_to(_QEMU_CAPABILITIES)
         host_uuid = uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}.{self.network.identity}")
         (etc / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(host_uuid=host_uuid), encoding="ascii")
         (etc / "qemu.conf").write_text(_QEMU_CONF, encoding="ascii")

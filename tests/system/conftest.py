@@ -1,0 +1,52 @@
+"""Fixtures of the system tests: a whole cloud of three hosts, whose parts a test may kill, and real guests on it."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from devcloud import first_vm
+from devcloud.cloud import Cloud, Shape
+
+_LOGS = Path(__file__).resolve().parents[2] / ".cache/logs"
+
+
+def kept_logs(cloud: Cloud) -> Path:
+    """Keep the logs of `cloud`, which end with it, for whoever wants to know why a test failed."""
+    to = _LOGS / cloud.name.partition("-")[0]
+    shutil.rmtree(to, ignore_errors=True)
+    if cloud.services.log_directory.exists():
+        shutil.copytree(cloud.services.log_directory, to)
+    return to
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[Cloud]:
+    """Three hosts, three members of etcd, two schedulers; shared by the session.
+
+    A test leaves no VM of its own behind, and every program running.
+    """
+    cloud = Cloud(f"test-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2))
+    try:
+        cloud.up()
+        yield cloud
+    finally:
+        kept_logs(cloud)
+        cloud.down()
+
+
+@pytest.fixture(scope="session")
+def ucloud(cloud: Cloud) -> Callable[..., str]:
+    """The command line client, as a function of its arguments; returns what it prints."""
+    return lambda *arguments: first_vm.ucloud(cloud, *arguments)
+
+
+@pytest.fixture(scope="session")
+def guest_image(cloud: Cloud, ucloud: Callable[..., str]) -> str:
+    """The name of a READY image whose guest reports to its serial console (see tests/guest/build)."""
+    image = first_vm.build_image()
+    shutil.copyfile(image, cloud.upload_directory("admin") / image.name)
+    ucloud("image", "create", "--name", first_vm.IMAGE, "--file", image.name, "--wait")
+    return first_vm.IMAGE
