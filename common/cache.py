@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from common.errors import Compacted, MalformedRecord, Unavailable
 from common.metrics import Metrics
 from common.schemas.record import Record
-from common.store import Change, Entry, Store
+from common.store import Change, Entry, Listing, Store
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
@@ -43,6 +43,8 @@ class Cache(Generic[R]):
         self._malformed_revisions: dict[str, int] = {}
         self._removed: dict[str, int] = {}
         self._revision = 0
+        self._listed_at = 0
+        self._listing = threading.Lock()
         self._listeners: list[Callable[[str], None]] = []
         self._synced = threading.Event()
         self._watching = threading.Event()
@@ -55,7 +57,7 @@ class Cache(Generic[R]):
         """Keep the cache until `stop`; the body of a thread."""
         while not stop.is_set():
             try:
-                revision = self._list()
+                revision = self._list_anew()
                 for changes in self._store.watch(self.prefix, revision + 1, stop):
                     self._watching.set()
                     self._apply(changes)
@@ -66,6 +68,17 @@ class Cache(Generic[R]):
                 stop.wait(_RETRY_S)
             finally:
                 self._watching.clear()
+
+    def refresh(self) -> None:
+        """List the prefix now, beside the watch: afterwards the cache knows all that was written before this call.
+
+        For a new leader, which must not decide on what it has not yet heard of. Unavailable if etcd does not answer.
+        """
+        with self._listing:
+            listing = self._store.list(self.prefix)
+            with self._lock:
+                touched = set() if listing.revision <= self._revision else self._enter_all(listing)
+        self._tell(touched)
 
     def get(self, key: str) -> Cached[R] | None:
         """The record at `key`, as far as this cache knows."""
@@ -99,36 +112,50 @@ class Cache(Generic[R]):
             if record is None:
                 if self._records.get(key) and self._records[key].mod_revision < revision:
                     del self._records[key]
+                self._malformed.pop(key, None)
                 self._removed[key] = revision
                 return
             known = self._records.get(key)
             if max(known.mod_revision if known else 0, self._removed.get(key, 0)) >= revision:
                 return
+            self._malformed.pop(key, None)
             self._records[key] = Cached(record, known.create_revision if known else revision, revision)
 
-    def _list(self) -> int:
-        listing = self._store.list(self.prefix)
-        with self._lock:
-            before = self._records
-            # Own writes that are younger than the listing survive it.
-            self._records = {key: cached for key, cached in before.items() if cached.mod_revision > listing.revision}
-            listed = {entry.key for entry in listing.entries}
-            self._malformed = {key: error for key, error in self._malformed.items() if key in listed}
-            for entry in listing.entries:
-                if self._removed.get(entry.key, 0) < entry.mod_revision and entry.key not in self._records:
-                    self._enter(entry, before.get(entry.key))
-            self._revision = listing.revision
-            touched = set(before) | listed
-        self._metrics.lists.labels(self.prefix).inc()
+    def _list_anew(self) -> int:
+        """List before a watch begins; returns the revision that the watch goes on from."""
+        with self._listing:
+            listing = self._store.list(self.prefix)
+            with self._lock:
+                before = set(self._records)
+                if listing.revision < self._revision:
+                    # A store restored from a backup: what is younger than it never was.
+                    self._records, self._removed = {}, {}
+                touched = before | self._enter_all(listing)
         self._synced.set()
         self._tell(touched)
         return listing.revision
+
+    def _enter_all(self, listing: Listing) -> set[str]:
+        """Make the listing what this cache knows; returns the keys that may have changed."""
+        before = self._records
+        # Own writes that are younger than the listing survive it.
+        self._records = {key: cached for key, cached in before.items() if cached.mod_revision > listing.revision}
+        listed = {entry.key for entry in listing.entries}
+        self._malformed = {key: error for key, error in self._malformed.items() if key in listed}
+        for entry in listing.entries:
+            if self._removed.get(entry.key, 0) < entry.mod_revision and entry.key not in self._records:
+                self._enter(entry, before.get(entry.key))
+        self._revision = self._listed_at = listing.revision
+        self._metrics.lists.labels(self.prefix).inc()
+        return set(before) | listed
 
     def _apply(self, changes: tuple[Change, ...]) -> None:
         if not changes:
             return
         with self._lock:
             for change in changes:
+                if change.revision <= self._listed_at:
+                    continue  # a listing beside the watch has told of it, and of what came after
                 known = self._records.get(change.key)
                 if max(known.mod_revision if known else 0, self._removed.get(change.key, 0)) >= change.revision:
                     continue
@@ -137,7 +164,7 @@ class Cache(Generic[R]):
                     self._malformed.pop(change.key, None)
                 else:
                     self._enter(Entry(change.key, change.value, change.create_revision, change.revision), known)
-            self._revision = changes[-1].revision
+            self._revision = max(self._revision, changes[-1].revision)
             self._removed = {key: at for key, at in self._removed.items() if at > self._revision}
         self._tell({change.key for change in changes})
 

@@ -17,10 +17,15 @@ class Health:
     def __init__(self) -> None:
         self._checks: dict[str, Callable[[], str | None]] = {}
         self._malformed: list[Callable[[], Mapping[str, str]]] = []
+        self._facts: dict[str, Callable[[], str]] = {}
 
     def add_check(self, name: str, check: Callable[[], str | None]) -> None:
         """`check` returns what is wrong, or None."""
         self._checks[name] = check
+
+    def add_fact(self, name: str, fact: Callable[[], str]) -> None:
+        """`fact` returns something worth knowing that is neither good nor bad: "leading", "standby"."""
+        self._facts[name] = fact
 
     def add_malformed(self, source: Callable[[], Mapping[str, str]]) -> None:
         """`source` returns the keys of malformed records with the problem of each."""
@@ -34,6 +39,7 @@ class Health:
             "status": "unhealthy" if problems else "ok",
             "problems": problems,
             "malformed_records": malformed,
+            **{name: fact() for name, fact in self._facts.items()},
         }
 
 

@@ -83,6 +83,15 @@ class Election:
         _log.warning("a write was refused: another instance leads %s", self.key)
         self._set(0)
 
+    def resign(self, why: str) -> None:
+        """Cease to lead, and stand again: once this instance is elected anew, no write from before can be accepted.
+
+        For a leader that does not know what became of a write: it may be carried out at any later time, except after
+        this.
+        """
+        _log.warning("resigning from %s: %s", self.key, why)
+        self._set(0)
+
     def _set(self, create_revision: int) -> None:
         if create_revision == self._create_revision:
             return
