@@ -1,5 +1,6 @@
 """python -m devcloud: start, show and end a cloud on this machine (`make up`, `make status`, `make down`)."""
 
+import os
 import time
 from pathlib import Path
 
@@ -88,6 +89,22 @@ def status(place: tuple[str, Path]) -> None:
         click.echo(f"{program:24} {state:10} {pid or '':>8}  {cloud.services.log(program)}")
     if any(state != "RUNNING" for state, _ in states.values()):
         raise SystemExit(1)
+
+
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("host")
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def enter(place: tuple[str, Path], host: str, command: tuple[str, ...]) -> None:
+    """Run a command on a host, say h1: in its namespaces, with its libvirt."""
+    number = host.removeprefix("h")
+    if not number.isdigit():
+        raise click.ClickException(f"{host!r} is no host: they are called h1, h2 ...")
+    cloud = Cloud(place[0], Shape(hosts=int(number)), place[1])
+    if not cloud.hosts[-1].settings_file.exists():
+        raise click.ClickException(f"cloud {cloud.name!r} has no host {host!r}")
+    arguments = cloud.enter(host, *command)
+    os.execve(arguments[0], arguments, os.environ | cloud.env(host))  # noqa: S606 - no shell is wanted
 
 
 if __name__ == "__main__":

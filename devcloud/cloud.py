@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -47,6 +48,8 @@ class Cloud:
     """
 
     def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,19}", name):
+            raise DevcloudError(f"name {name!r}: 1 to 20 lower case letters, digits and hyphens are allowed")
         self.name = name
         self.shape = shape or Shape()
         self.data = directory / name

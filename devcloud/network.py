@@ -29,8 +29,8 @@ class Network:
         return f"{self._prefix}::{number:x}"
 
     def namespace(self, who: str) -> str:
-        """The name of a namespace of this cloud."""
-        return f"ucloud-{self.name}-{who}"
+        """The name of a namespace of this cloud; no other cloud's begins alike, for names of clouds have no dot."""
+        return f"ucloud.{self.name}.{who}"
 
     @property
     def link(self) -> str:

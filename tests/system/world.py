@@ -1,0 +1,76 @@
+"""What a system test looks at: not what the cloud says of itself, but what is there."""
+
+import re
+import subprocess
+from pathlib import Path
+
+from common import keys
+from common.store import EtcdOptions, Store
+from devcloud.cloud import Cloud
+
+_BOOT_ID = re.compile(r"boot-id ([0-9a-f-]{36})")
+
+
+def boot_ids(log: str) -> list[str]:
+    """The id of each boot that a guest reported on its serial console."""
+    return _BOOT_ID.findall(log)
+
+
+def qemu_pids(cloud: Cloud, vm_uuid: str = "") -> set[int]:
+    """The QEMU processes on the hosts of `cloud`; of one VM, if it is named."""
+    return {pid for pid in cloud.network.pids() if _is_qemu(pid, vm_uuid)}
+
+
+def _is_qemu(pid: int, vm_uuid: str) -> bool:
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended since
+        return False
+    program = command.split(b"\0")[0]
+    return program.endswith(b"qemu-system-x86_64") and vm_uuid.encode() in command
+
+
+def domains(cloud: Cloud) -> dict[str, list[str]]:
+    """Every domain that libvirt knows, defined or running, by host."""
+    return {
+        host.name: subprocess.run(
+            cloud.enter(host.name, "virsh", "list", "--all", "--uuid"), capture_output=True, text=True, check=True
+        ).stdout.split()
+        for host in cloud.hosts
+    }
+
+
+def vm_files(cloud: Cloud) -> list[Path]:
+    """All disks, sockets and logs of VMs, on all hosts."""
+    folders = [cloud.store_directory / "vms"]
+    for host in cloud.hosts:
+        folders += [host.run / "vm", host.data / "log"]
+    return [path for folder in folders if folder.exists() for path in folder.rglob("*") if _is_of_a_vm(path)]
+
+
+def _is_of_a_vm(path: Path) -> bool:
+    return bool(re.search(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", str(path)))
+
+
+def vm_keys(cloud: Cloud) -> list[str]:
+    """Everything in etcd that speaks of a VM."""
+    store = Store(EtcdOptions(cloud.etcd_endpoints))
+    try:
+        prefixes = (keys.VM, keys.PLACEMENT, keys.STATUS_VM, keys.IMAGE_USE)
+        found = [entry.key for prefix in prefixes for entry in store.list(prefix).entries]
+        return found + [entry.key for entry in store.list(keys.USER).entries if "/name/vm/" in entry.key]
+    finally:
+        store.close()
+
+
+def placements(cloud: Cloud) -> dict[str, list[str]]:
+    """The hosts that each VM is placed on."""
+    store = Store(EtcdOptions(cloud.etcd_endpoints))
+    try:
+        found: dict[str, list[str]] = {}
+        for entry in store.list(keys.PLACEMENT).entries:
+            host, vm = keys.host_and_vm(entry.key)
+            found.setdefault(vm, []).append(host)
+        return found
+    finally:
+        store.close()
