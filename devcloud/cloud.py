@@ -165,14 +165,6 @@ class Cloud:
         """The names of all programs."""
         return tuple(program.name for program in self._programs())
 
-    def etcd_leader(self, timeout_s: float = 30.0) -> str:
-        """The program that leads etcd, waiting for an election if there is one."""
-
-        def look() -> str | None:
-            return next((member.name for member in self._etcd_members() if member.leads()), None)
-
-        return wait_for("a leader of etcd", look, timeout_s)
-
     def pid(self, program: str) -> int:
         """The process id of a running program; waits while it is being started anew."""
         return self.services.program_pid(program)
