@@ -35,7 +35,7 @@ def test_guests_run_on_and_everybody_says_what_is_wrong(cloud: Cloud, ucloud: Ca
         assert answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
         assert int(answer.headers["Retry-After"]) > 0
         assert answer.headers["Content-Type"] == "application/problem+json"
-        command = [SCRIPTS / "ucloud", "vm", "delete", "patient"]
+        command = [str(SCRIPTS / "ucloud"), "vm", "delete", "patient"]
         said = subprocess.run(command, env=cloud.env(), capture_output=True, text=True, timeout=60, check=False)
         assert said.returncode == 1
         assert len(said.stderr.strip().splitlines()) == 1

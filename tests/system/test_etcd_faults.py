@@ -1,4 +1,4 @@
-"""Requests go in at 20 a second while etcd loses a member, a member freezes, and the leader dies: none lost, none twice."""
+"""Requests at 20 a second while an etcd member dies, one freezes and the leader dies: none lost, none done twice."""
 
 import threading
 import time
@@ -125,7 +125,7 @@ def test_no_request_is_lost_or_carried_out_twice(cloud: Cloud, ucloud: Callable[
     wait_for("every VM deployed", settled, SETTLE_S, interval_s=1)
     placed = world.placements(cloud)
     assert {uuid: len(placed[uuid]) for uuid in client.uuids.values()} == dict.fromkeys(client.uuids.values(), 1)
-    disks = [path for path in (cloud.store_directory / "vms").glob("*/root.qcow2")]
+    disks = (cloud.store_directory / "vms").glob("*/root.qcow2")
     assert {path.parent.name for path in disks} == set(client.uuids.values())
 
     for uuid in client.uuids.values():
