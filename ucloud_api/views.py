@@ -1,0 +1,139 @@
+"""From records to resources: what a reader of the API sees. Pure: no I/O, no clock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from common import keys
+from common.schemas.host import HostRequest, HostStatus
+from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
+from common.schemas.size import format_size
+from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
+from ucloud_api import models
+
+
+@dataclass(frozen=True)
+class VmFacts:
+    """All that is known of one VM. `status` is that of its host, or the scheduler's word while it has none."""
+
+    request: VmRequest
+    host: str | None = None
+    placement: Placement | None = None
+    status: VmStatus | None = None
+    host_alive: bool = True
+    image_name: str | None = None
+
+
+def current_status(facts: VmFacts) -> VmStatus | None:
+    """The status, if it speaks of the VM's present life: one of an earlier epoch is of another one."""
+    if facts.placement and facts.status and facts.status.epoch != facts.placement.epoch:
+        return None
+    return facts.status
+
+
+def actual_state(facts: VmFacts) -> tuple[Actual, str]:
+    """The state that a VM is in, with the reason."""
+    status = current_status(facts)
+    if facts.placement is None:
+        if facts.request.requested is Requested.DELETED:
+            return Actual.DELETING, ""
+        return Actual.PENDING, status.reason if status else "waits for the scheduler"
+    if not facts.host_alive:
+        last = f", it last said {status.actual}" if status else ""
+        return Actual.UNKNOWN, f"host {facts.host} is silent{last}"
+    if status is None:
+        return Actual.DEPLOYING, f"ordered from host {facts.host}, which has not answered yet"
+    return status.actual, status.reason
+
+
+def vm(facts: VmFacts) -> models.Vm:
+    """The VM resource."""
+    request, status = facts.request, current_status(facts)
+    actual, reason = actual_state(facts)
+    told = status if facts.placement else None
+    return models.Vm(
+        uuid=request.uuid,
+        name=request.name,
+        owner=request.owner,
+        specs=specs(request.specs),
+        image=request.image,
+        image_name=facts.image_name,
+        hostname=keys.host(facts.host) if facts.placement and facts.host else None,
+        requested=request.requested,
+        status=actual,
+        reason=reason,
+        generation=request.generation,
+        observed_generation=told.generation if told else 0,
+        created_at=request.created_at,
+        addresses=told.addresses if told else (),
+        events=tuple(models.EventOut(at=event.at, what=event.what) for event in told.events) if told else (),
+    )
+
+
+def specs(record: Specs) -> models.SpecsOut:
+    """Specs as users read them."""
+    return models.SpecsOut(
+        cpu=record.cpu,
+        ram=format_size(record.ram_mib),
+        ssd=format_size(record.ssd_mib),
+        hdd=format_size(record.hdd_mib),
+    )
+
+
+def host(
+    name: str, word: HostRequest | None, status: HostStatus | None, alive: bool, placed: Sequence[Placement]
+) -> models.Host:
+    """The host resource; `placed` are the orders to it."""
+    admin = word or HostRequest(name=name, generation=0)
+    ordered = [placement.request.specs for placement in placed]
+    capacity = status and models.Amounts(
+        cpu=status.cpu,
+        ram=format_size(status.ram_mib),
+        ssd=format_size(status.ssd.total_mib if status.ssd else 0),
+        hdd=format_size(status.hdd.total_mib if status.hdd else 0),
+    )
+    return models.Host(
+        name=name,
+        state=admin.state,
+        status="ALIVE" if alive else "SILENT",
+        overcommit=models.OvercommitOut(**admin.overcommit.model_dump()),
+        generation=admin.generation,
+        capacity=capacity,
+        ordered=models.Amounts(
+            cpu=sum(each.cpu for each in ordered),
+            ram=format_size(sum(each.ram_mib for each in ordered)),
+            ssd=format_size(sum(each.ssd_mib for each in ordered)),
+            hdd=format_size(sum(each.hdd_mib for each in ordered)),
+        ),
+        vms=len(ordered),
+        addresses=status.addresses if status else (),
+        hypervisor=status.hypervisor if status else "",
+        versions=status.versions if status else {},
+    )
+
+
+def image_state(request: ImageRequest, status: ImageStatus | None) -> tuple[ImageActual, str]:
+    """The state that an image is in, with the reason."""
+    if request.requested is ImageRequested.DELETED:
+        return ImageActual.DELETING, status.reason if status and status.actual is ImageActual.DELETING else ""
+    if status is None:
+        return ImageActual.PENDING, "waits for the image daemon"
+    return status.actual, status.reason
+
+
+def image(request: ImageRequest, status: ImageStatus | None) -> models.Image:
+    """The image resource."""
+    actual, reason = image_state(request, status)
+    return models.Image(
+        uuid=request.uuid,
+        name=request.name,
+        owner=request.owner,
+        file=request.file,
+        requested=request.requested,
+        status=actual,
+        reason=reason,
+        generation=request.generation,
+        created_at=request.created_at,
+        virtual_size=format_size(status.virtual_size_mib if status else 0),
+        file_size_bytes=status.file_size_bytes if status else 0,
+        sha256=status.sha256 if status else "",
+    )
