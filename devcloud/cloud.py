@@ -7,25 +7,23 @@ import secrets
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import requests
 
-from devcloud import etcd, processes
+from devcloud import etcd, processes, programs
 from devcloud.errors import DevcloudError
 from devcloud.host import VmHost
 from devcloud.network import Network
+from devcloud.programs import PATH, SCRIPTS
 from devcloud.services import Program, Services
 from devcloud.waiting import wait_for
 
 DEFAULT_DIRECTORY = Path("/var/lib/ucloud-dev")
 _RUN_DIRECTORY = Path("/run/ucloud-dev")  # short: the path of a unix socket has at most 107 characters
-SCRIPTS = Path(sys.executable).parent
 _MARK = "UCLOUD_DEV_CLOUD"
-_HEALTH_PORTS = {"ucloud-scheduler": 9701, "ucloud-host": 9702, "ucloud-vm": 9703, "ucloud-image": 9704}
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,15 @@ class Cloud:
     # --- the whole ----------------------------------------------------------------------------------------------------
 
     def up(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start whatever of the cloud does not run yet; returns when every daemon says that it is well."""
+        """Start whatever of the cloud does not run yet; returns when every daemon says that it is well.
+
+        A cloud may grow, but keeps the hosts that it has: there may be VMs on them.
+        """
         if os.geteuid() != 0:
             raise DevcloudError("network namespaces and virtual machines need root: run this as root")
         self._identify()
+        existing = len(list(self.data.glob("h*/ucloud.conf")))
+        self.shape = replace(self.shape, hosts=max(self.shape.hosts, existing))
         self._end_unattended_daemons()
         self._check_api_port()
         say(f"network of {self.shape.hosts} host(s), {self.network.control_address}/64")
@@ -151,7 +154,7 @@ class Cloud:
         return {
             "UCLOUD_URL": self.url,
             "UCLOUD_CONFIG": str(settings_file),
-            "PATH": f"{SCRIPTS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": PATH,
             "LANG": "C.UTF-8",
         }
 
@@ -288,38 +291,19 @@ class Cloud:
             parser.write(output)
 
     def _service_environment(self) -> dict[str, str]:
-        path = f"{SCRIPTS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        return {_MARK: f"{self.name}-{self.identity}", "PATH": path, "LANG": "C.UTF-8", "HOME": "/root"}
+        return {_MARK: f"{self.name}-{self.identity}", "PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root"}
 
     def _programs(self) -> list[Program]:
-        members, binary = self._etcd_members(), etcd.find_binary()
-        programs = [
-            Program(member.name, etcd.command(binary, member, members, token=self.identity)) for member in members
+        control = {"UCLOUD_CONFIG": str(self._control_settings_file)}
+        address = self.network.control_address
+        api = Program("ucloud-api", [str(SCRIPTS / "ucloud-api")], control, f"{self.url}/healthz")
+        return [
+            *programs.etcd_members(self._etcd_members(), token=self.identity),
+            api,
+            programs.daemon("ucloud-image", control, address),
+            *(programs.scheduler(number, control, address) for number in range(1, self.shape.schedulers + 1)),
+            *(program for host in self.hosts for program in programs.of_host(host)),
         ]
-        settings = {"UCLOUD_CONFIG": str(self._control_settings_file)}
-        for daemon in ("ucloud-api", "ucloud-scheduler", "ucloud-image"):
-            programs.append(Program(daemon, [str(SCRIPTS / daemon)], settings))
-        for number in range(2, self.shape.schedulers + 1):
-            port = {"UCLOUD_HEALTH_PORT": str(_HEALTH_PORTS["ucloud-scheduler"] + 10 * number)}
-            programs.append(Program(f"ucloud-scheduler{number}", [str(SCRIPTS / "ucloud-scheduler")], settings | port))
-        for host in self.hosts:
-            programs.append(
-                Program(f"libvirtd@{host.name}", host.enter("libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid"))
-            )
-            for daemon in ("ucloud-host", "ucloud-host-alive", "ucloud-vm"):
-                command = host.enter(str(SCRIPTS / daemon))
-                programs.append(Program(f"{daemon}@{host.name}", command, {"UCLOUD_CONFIG": str(host.settings_file)}))
-        return programs
 
     def _health_urls(self) -> dict[str, str]:
-        control = self.network.control_address
-        urls = {"ucloud-api": f"{self.url}/healthz"}
-        for daemon in ("ucloud-scheduler", "ucloud-image"):
-            urls[daemon] = f"http://[{control}]:{_HEALTH_PORTS[daemon]}/healthz"
-        for number in range(2, self.shape.schedulers + 1):
-            port = _HEALTH_PORTS["ucloud-scheduler"] + 10 * number
-            urls[f"ucloud-scheduler{number}"] = f"http://[{control}]:{port}/healthz"
-        for host in self.hosts:
-            for daemon in ("ucloud-host", "ucloud-vm"):
-                urls[f"{daemon}@{host.name}"] = f"http://[{host.address}]:{_HEALTH_PORTS[daemon]}/healthz"
-        return urls
+        return {program.name: program.health_url for program in self._programs() if program.health_url}

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from devcloud.cloud import SCRIPTS, Cloud
+from devcloud.cloud import Cloud
 from devcloud.errors import DevcloudError
+from devcloud.programs import SCRIPTS
 from devcloud.waiting import wait_for
 
 _GUEST = Path(__file__).resolve().parent.parent / "tests/guest/build"

@@ -21,11 +21,12 @@ from devcloud.waiting import wait_for
 
 @dataclass(frozen=True)
 class Program:
-    """A program to keep running, by its name, command and additional environment."""
+    """A program to keep running, by its name, command, environment, and where it tells whether it is well."""
 
     name: str
     command: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    health_url: str = ""
 
 
 class Services:

@@ -8,7 +8,8 @@ from http import HTTPStatus
 import pytest
 import requests
 
-from devcloud.cloud import SCRIPTS, Cloud
+from devcloud.cloud import Cloud
+from devcloud.programs import SCRIPTS
 from devcloud.waiting import wait_for
 from tests.system import world
 
