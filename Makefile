@@ -39,7 +39,7 @@ lint: install ## check style, types, the arrows between packages, and the size o
 	@ruff check --quiet $(sources)
 	@ruff format --quiet --check $(sources) || { echo "badly formatted: make format"; exit 1; }
 	@mypy --no-error-summary
-	@lint-imports --no-timing 2>&1 | grep -E 'BROKEN|Contracts:|->' ; lint-imports > /dev/null
+	@report=$$(lint-imports --no-logo) || { echo "$$report"; exit 1; }
 	@find $(products) -name '*.py' -exec awk 'FNR == 500 { print FILENAME ": 500 lines or more, split it"; bad = 1 } \
 	  END { exit bad }' {} +
 
