@@ -90,6 +90,11 @@ class Cache(Generic[R]):
         with self._lock:
             return dict(self._records)
 
+    def is_malformed(self, key: str) -> bool:
+        """Whether `key` holds something that can't be read; `get` may still have the last good record."""
+        with self._lock:
+            return key in self._malformed
+
     @property
     def malformed(self) -> dict[str, str]:
         """The keys whose records can't be read, with the problem of each."""

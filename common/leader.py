@@ -77,20 +77,24 @@ class Election:
             self._set(0)
         lease.revoke()
 
-    def step_down(self) -> None:
-        """etcd refused a write because another leads: believe it at once."""
+    def step_down(self, guard: Compare) -> None:
+        """etcd refused a write that carried `guard` because another leads: believe it at once."""
         self._metrics.refused_writes.inc()
         _log.warning("a write was refused: another instance leads %s", self.key)
-        self._set(0)
+        self._end_term(guard)
 
-    def resign(self, why: str) -> None:
-        """Cease to lead, and stand again: once this instance is elected anew, no write from before can be accepted.
+    def resign(self, guard: Compare, why: str) -> None:
+        """Cease to lead, and stand again: once this instance is elected anew, no write with `guard` can be accepted.
 
         For a leader that does not know what became of a write: it may be carried out at any later time, except after
         this.
         """
         _log.warning("resigning from %s: %s", self.key, why)
-        self._set(0)
+        self._end_term(guard)
+
+    def _end_term(self, guard: Compare) -> None:
+        if guard == self.guard():
+            self._set(0)
 
     def _set(self, create_revision: int) -> None:
         if create_revision == self._create_revision:

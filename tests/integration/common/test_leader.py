@@ -63,7 +63,7 @@ def test_a_former_leader_is_refused_and_believes_it(store: Store, etcd: EtcdClus
     assert one.election.is_leader
     with pytest.raises(LeadershipLost):
         one.store.commit([guard, absent("/t/late")], [Put("/t/late", b"")])
-    one.election.step_down()
+    one.election.step_down(guard)
     assert one.election.guard() is None
     assert store.get("/t/late") is None
     assert one.metrics.registry.get_sample_value("ucloud_refused_writes_total") == 1

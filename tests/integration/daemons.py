@@ -1,0 +1,93 @@
+"""Real daemons as processes of a test: started with settings from the environment, frozen, killed, asked."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from devcloud.waiting import wait_for
+
+DEADLINE_S = 20.0
+
+
+def free_port() -> int:
+    """A TCP port of ::1 that nobody listens on now."""
+    with socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return int(probe.getsockname()[1])
+
+
+class DaemonProcess:
+    """One daemon. It ends with the test's process, whatever happens to that."""
+
+    def __init__(self, package: str, log: Path, environment: dict[str, str]) -> None:
+        self.log = log
+        self.port = free_port()
+        self._package = package
+        self._environment = {**os.environ, **environment, "UCLOUD_HEALTH_PORT": str(self.port)}
+        self.start()
+
+    def start(self) -> None:
+        """Start the process."""
+        command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", self._package]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+
+    def health(self) -> dict[str, object] | None:
+        """What /healthz says, None while nobody answers."""
+        try:
+            report: dict[str, object] = requests.get(f"http://[::1]:{self.port}/healthz", timeout=2).json()
+        except requests.RequestException:
+            return None
+        return report
+
+    def metric(self, name: str) -> float:
+        """A sample without labels from /metrics."""
+        text = requests.get(f"http://[::1]:{self.port}/metrics", timeout=5).text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return next(sample.value for sample in samples if sample.name == name)
+
+    def wait_healthy(self) -> None:
+        """Wait until /healthz says ok."""
+
+        def is_ok() -> bool:
+            return (self.health() or {}).get("status") == "ok"
+
+        wait_for(f"{self._package} healthy, see {self.log}", is_ok, DEADLINE_S)
+
+    def wait_role(self, role: str) -> None:
+        """Wait until it leads, or stands by."""
+
+        def has_role() -> bool:
+            return (self.health() or {}).get("role") == role
+
+        wait_for(f"{self._package} {role}, see {self.log}", has_role, DEADLINE_S)
+
+    def pause(self) -> None:
+        """Freeze it: SIGSTOP."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on: SIGCONT."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> int:
+        """Ask it to end; returns its exit status."""
+        self._process.send_signal(signal.SIGCONT)
+        self._process.terminate()
+        return self._process.wait(DEADLINE_S)
+
+    def close(self) -> None:
+        """End it, if it runs still; what it logged must not hold a traceback."""
+        self.kill()
+        assert "Traceback" not in self.log.read_text(), f"see {self.log}"

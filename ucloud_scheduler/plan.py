@@ -1,0 +1,153 @@
+"""Decides what is to be written for the VMs of a snapshot. Pure: no I/O, no clock, no randomness.
+
+The same snapshot gives the same plan. VMs are served in the order of their creation; one that can't be placed is in
+nobody's way.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from common.schemas.vm import Actual, Placement, Requested, Role, VmRequest, VmStatus
+from ucloud_scheduler.capacity import Capacity
+from ucloud_scheduler.ranking import Ranking
+from ucloud_scheduler.views import Placed, Snapshot, Vm
+from ucloud_scheduler.writes import Clear, Place, Plan, Release, Report, Update, Write
+
+
+def plan(snapshot: Snapshot, now: datetime) -> Plan:
+    """What to write for the VMs of `snapshot`, at `now`."""
+    return _Planner(snapshot, now).plan()
+
+
+def is_gone(vm: Vm, host: str) -> bool:
+    """Whether `host` has said that nothing is left there of the VM's present placement, or of any if it has none.
+
+    A status that can't be read says nothing.
+    """
+    reported, placed = vm.statuses.get(host), vm.placements.get(host)
+    if placed is None:
+        return reported is None or (reported.record is not None and reported.record.actual is Actual.DELETED)
+    if reported is None or reported.record is None or placed.record is None:
+        return False
+    return reported.record.actual is Actual.DELETED and reported.record.epoch == placed.record.epoch
+
+
+def next_epoch(vm: Vm) -> int:
+    """One more than any epoch that was ever seen of the VM."""
+    placed = [each.record.epoch for each in vm.placements.values() if each.record]
+    reported = [each.record.epoch for each in vm.statuses.values() if each.record]
+    return max([0, *placed, *reported]) + 1
+
+
+class _Planner:
+    """One plan in the making."""
+
+    def __init__(self, snapshot: Snapshot, now: datetime) -> None:
+        self._snapshot = snapshot
+        self._now = now
+        self._capacity = Capacity(snapshot.used_mib)
+        self._ranking: Ranking | None = None
+        self._waiting: set[str] = set()
+        self._oddities: list[str] = []
+
+    def plan(self) -> Plan:
+        writes: list[Write] = []
+        with_request: list[tuple[datetime, str, Vm, VmRequest]] = []
+        for vm in self._snapshot.vms:
+            if vm.is_malformed:
+                continue  # not to be told from a request for something else: everything stays as it is
+            if vm.request is None:
+                writes += self._without_request(vm)
+            else:
+                with_request.append((vm.request.created_at, vm.uuid, vm, vm.request))
+        for _, _, vm, request in sorted(with_request, key=lambda each: each[:2]):
+            writes += self._placed(vm, request) if vm.placements else self._unplaced(vm, request)
+        return Plan(tuple(writes), frozenset(self._waiting), tuple(self._oddities))
+
+    def _without_request(self, vm: Vm) -> Iterator[Write]:
+        if vm.placements:
+            # A backup was restored, or somebody wrote by hand: the disk may be the only copy, so nothing is removed.
+            self._oddities.append(f"VM {vm.uuid} has no request but is placed on {_hosts(vm)}: left alone")
+        elif vm.pending:
+            yield Clear(vm)
+
+    def _unplaced(self, vm: Vm, request: VmRequest) -> Iterator[Write]:
+        if strays := _strays(vm):
+            yield from self._report(vm, request, strays)
+            return
+        if request.requested is Requested.DELETED:
+            yield Release(vm, request)
+            return
+        if self._ranking is None:
+            self._ranking = Ranking(self._snapshot, self._capacity)
+        host = self._ranking.choose(request.specs)
+        if isinstance(host, str):
+            yield from self._report(vm, request, host)
+            return
+        placement = Placement(
+            epoch=next_epoch(vm),
+            role=Role.RUN,
+            generation=request.generation,
+            request=request,
+            placed_at=self._now,
+        )
+        yield Place(vm, host.name, placement)
+
+    def _placed(self, vm: Vm, request: VmRequest) -> Iterator[Write]:
+        running = [
+            host for host, placed in vm.placements.items() if not placed.record or placed.record.role is Role.RUN
+        ]
+        if len(running) > 1:
+            self._oddities.append(f"VM {vm.uuid} is placed more than once, on {_hosts(vm)}: left alone")
+        if request.requested is Requested.DELETED and all(is_gone(vm, host) for host in vm.placements):
+            strays = _strays(vm)
+            yield from self._report(vm, request, strays) if strays else [Release(vm, request)]
+            return
+        obstacle = None
+        for host, placed in sorted(vm.placements.items()):
+            if placed.record is None or placed.record.generation >= request.generation:
+                continue
+            obstacle = self._obstacle(host, placed, request)
+            if obstacle is None:
+                update = {"generation": request.generation, "request": request}
+                yield Update(vm, host, placed.record.model_copy(update=update))
+        if obstacle:
+            yield from self._report(vm, request, obstacle)
+        elif vm.pending:
+            yield Clear(vm)
+
+    def _obstacle(self, name: str, placed: Placed, request: VmRequest) -> str | None:
+        """What keeps a placement from taking the newer request: growth without room."""
+        if placed.record is None or request.requested is Requested.DELETED:
+            return None
+        held, specs = placed.record.request.specs, request.specs
+        host = self._snapshot.hosts.get(name)
+        if host is None or specs == held:
+            return None
+        lack = self._capacity.lack(host, specs, held)
+        if lack:
+            return f"host {name} has not {lack.resource.amount(specs)} free"
+        self._capacity.take_growth(host, specs, held)
+        return None
+
+    def _report(self, vm: Vm, request: VmRequest, reason: str) -> Iterator[Write]:
+        self._waiting.add(vm.uuid)
+        known = vm.pending
+        if known and (known.reason, known.generation) == (reason, request.generation):
+            return
+        since = known.since if known else self._now
+        status = VmStatus(epoch=0, generation=request.generation, actual=Actual.PENDING, reason=reason, since=since)
+        yield Report(vm, status)
+
+
+def _strays(vm: Vm) -> str | None:
+    """What to wait for where hosts still report a VM that is not placed there, or not readably.
+
+    Its placement was taken away by somebody else; the disk may still be in use.
+    """
+    hosts = sorted(host for host in vm.statuses if host not in vm.placements and not is_gone(vm, host))
+    return f"waiting until it is gone from host {', '.join(hosts)}" if hosts else None
+
+
+def _hosts(vm: Vm) -> str:
+    return ", ".join(sorted(vm.placements))
