@@ -1,0 +1,85 @@
+"""Where disks live: templates, which images become, and the disks of VMs, which are made from templates.
+
+One Protocol for each of the two users (ucloud_image imports templates, ucloud_vm makes disks). Every store passes the
+same contract tests. A store must never remove the template that a disk rests on, nor a disk without being asked to.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from common.schemas.host import StoreCapacity
+
+
+@dataclass(frozen=True)
+class FileDisk:
+    """A disk that is a qcow2 file. `direct_io` says whether its file system can do without the page cache."""
+
+    path: Path
+    direct_io: bool
+
+
+@dataclass(frozen=True)
+class VmDisks:
+    """What a store holds of a VM. `leftovers`: there is something, if only the beginning of a disk."""
+
+    root: FileDisk | None = None
+    hdd: FileDisk | None = None
+    leftovers: bool = False
+
+
+@dataclass(frozen=True)
+class Capacities:
+    """The size of the store of each class of disks; None where the host has no such store."""
+
+    ssd: StoreCapacity
+    hdd: StoreCapacity | None
+
+
+class ImageStore(Protocol):
+    """The templates. TemporaryError when the store can't do its work now."""
+
+    def staging(self, image_uuid: str) -> Path:
+        """Where to prepare the file of a template; what an interrupted import left there may be overwritten."""
+        ...
+
+    def import_template(self, image_uuid: str, prepared: Path) -> None:
+        """Make the file that was prepared at `staging` a template, at once and for good; it is read-only from now."""
+        ...
+
+    def has_template(self, image_uuid: str) -> bool:
+        """Whether there is a template of this image."""
+        ...
+
+    def remove_template(self, image_uuid: str) -> None:
+        """Remove a template and what was staged for it; PermanentError names the VMs whose disks rest on it."""
+        ...
+
+    def templates(self) -> frozenset[str]:
+        """The images that there are templates of."""
+        ...
+
+
+class DiskStore(Protocol):
+    """The disks of VMs. TemporaryError when the store can't do its work now (it is full, or not there)."""
+
+    def create(self, vm_uuid: str, image_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """Make the disks that the VM lacks: its root disk, a clone of the template grown to `ssd_mib`, and an empty
+        second one unless `hdd_mib` is 0. PermanentError when there is no such template or it is larger."""
+        ...
+
+    def disks(self, vm_uuid: str) -> VmDisks:
+        """What there is of this VM."""
+        ...
+
+    def remove(self, vm_uuid: str) -> None:
+        """Remove all that there is of this VM; nothing is fine."""
+        ...
+
+    def vms(self) -> frozenset[str]:
+        """The VMs of which the store holds something."""
+        ...
+
+    def capacity(self) -> Capacities:
+        """How large the store is."""
+        ...

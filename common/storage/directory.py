@@ -1,0 +1,277 @@
+"""The directory store: qcow2 files in a directory, which hosts may share if its file system has locks (as NFS has).
+
+    <ssd>/templates/<image>.qcow2         read-only
+    <ssd>/vms/<vm>/root.qcow2             an overlay on its template
+    <hdd>/vms/<vm>/hdd.qcow2
+    <ssd|hdd>/.ucloud-store               the store's id; its absence says that the file system is not mounted
+
+Files appear by a rename, so a process that is killed at any point leaves nothing that looks whole and is not.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from common.errors import PermanentError, TemporaryError
+from common.schemas.host import StoreCapacity
+from common.settings import StorageSettings
+from common.storage import Capacities, FileDisk, VmDisks
+from common.storage.qcow2 import read_header
+
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_ID_FILE = ".ucloud-store"
+_MIB = 1024 * 1024
+_QEMU_IMG_TIMEOUT_S = 60
+# QEMU may run as a user of its own, who must get through to its disks but need not list them.
+_DIRECTORY_MODE = 0o711
+
+
+class DirectoryStore:
+    """An ImageStore and a DiskStore in one directory, or two: `hdd_directory` may be on larger, slower disks."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        """Set the directories up where they are not yet; TemporaryError when that can't be done."""
+        self._ssd = _Directory(settings.ssd_directory)
+        self._hdd = _Directory(settings.hdd_directory) if settings.hdd_directory else None
+        self._templates = settings.ssd_directory / "templates"
+        with _os_errors("set up the store"):
+            self._templates.mkdir(_DIRECTORY_MODE, exist_ok=True)
+
+    def staging(self, image_uuid: str) -> Path:
+        """See ImageStore."""
+        return self._templates / f".{_checked(image_uuid)}.new"
+
+    def import_template(self, image_uuid: str, prepared: Path) -> None:
+        """See ImageStore."""
+        if read_header(prepared).backing_file:
+            raise PermanentError(f"image {image_uuid} has a backing file: a template must be whole")
+        self._ssd.check()
+        with _os_errors(f"import image {image_uuid}"):
+            prepared.chmod(0o444)
+            _rename_durably(prepared, self._template(image_uuid))
+
+    def has_template(self, image_uuid: str) -> bool:
+        """See ImageStore."""
+        self._ssd.check()
+        return self._template(image_uuid).exists()
+
+    def remove_template(self, image_uuid: str) -> None:
+        """See ImageStore."""
+        template = self._template(image_uuid)
+        with self._ssd.lock(fcntl.LOCK_EX), _os_errors(f"remove image {image_uuid}"):
+            users = [vm for vm in sorted(self.vms()) if self._rests_on(vm, template)]
+            if users:
+                raise PermanentError(f"image {image_uuid} is in use by VM {', '.join(users)}")
+            template.unlink(missing_ok=True)
+            self.staging(image_uuid).unlink(missing_ok=True)
+
+    def templates(self) -> frozenset[str]:
+        """See ImageStore."""
+        self._ssd.check()
+        with _os_errors("list the images"):
+            return frozenset(path.stem for path in self._templates.iterdir() if _UUID.fullmatch(path.stem))
+
+    def create(self, vm_uuid: str, image_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """See DiskStore."""
+        present = self.disks(vm_uuid)
+        if present.root is None:
+            self._create_root(vm_uuid, image_uuid, ssd_mib)
+        if hdd_mib and present.hdd is None:
+            if self._hdd is None:
+                raise PermanentError("this host has no store for HDDs")
+            self._hdd.create_disk(vm_uuid, "hdd", hdd_mib, ())
+
+    def _create_root(self, vm_uuid: str, image_uuid: str, ssd_mib: int) -> None:
+        # Shared with other clones, exclusive with the removal of a template.
+        with self._ssd.lock(fcntl.LOCK_SH):
+            template = self._template(image_uuid)
+            if not template.exists():
+                raise PermanentError(f"image {image_uuid} is not in the store of this host")
+            size_mib = -(-read_header(template).virtual_size_bytes // _MIB)
+            if size_mib > ssd_mib:
+                raise PermanentError(f"image {image_uuid} takes {size_mib} MiB, the VM's SSD has only {ssd_mib} MiB")
+            # A relative name, so that the whole store can be moved.
+            backing = os.path.relpath(template, self._ssd.vm(vm_uuid))
+            self._ssd.create_disk(vm_uuid, "root", ssd_mib, ("-F", "qcow2", "-b", backing))
+
+    def disks(self, vm_uuid: str) -> VmDisks:
+        """See DiskStore."""
+        return VmDisks(
+            root=self._ssd.disk(vm_uuid, "root"),
+            hdd=self._hdd.disk(vm_uuid, "hdd") if self._hdd else None,
+            leftovers=any(part.vm(vm_uuid).exists() for part in self._parts()),
+        )
+
+    def remove(self, vm_uuid: str) -> None:
+        """See DiskStore."""
+        for part in self._parts():
+            part.check()
+            with _os_errors(f"remove the disks of VM {vm_uuid}"):
+                if part.vm(vm_uuid).exists():
+                    shutil.rmtree(part.vm(vm_uuid))
+
+    def vms(self) -> frozenset[str]:
+        """See DiskStore."""
+        return frozenset[str]().union(*(part.vms() for part in self._parts()))
+
+    def capacity(self) -> Capacities:
+        """See DiskStore. Directories on one file system are two stores: don't do that, or name one directory twice."""
+        return Capacities(self._ssd.capacity(), self._hdd.capacity() if self._hdd else None)
+
+    def _parts(self) -> tuple["_Directory", ...]:
+        return (self._ssd, self._hdd) if self._hdd else (self._ssd,)
+
+    def _template(self, image_uuid: str) -> Path:
+        return self._templates / f"{_checked(image_uuid)}.qcow2"
+
+    def _rests_on(self, vm_uuid: str, template: Path) -> bool:
+        root = self._ssd.disk(vm_uuid, "root")
+        return root is not None and Path(read_header(root.path).backing_file).name == template.name
+
+
+class _Directory:
+    """The disks of VMs in one directory, and the id that tells it from another."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._id_file = path / _ID_FILE
+        with _os_errors(f"set up {path}"):
+            (path / "vms").mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
+            self._store_id = self._read_or_make_id()
+            self._direct_io = _can_direct_io(self._id_file)
+
+    def _read_or_make_id(self) -> str:
+        if not self._id_file.exists():
+            draft = self._path / f"{_ID_FILE}.{uuid.uuid4()}"
+            draft.write_text(f"{uuid.uuid4()}\n", encoding="ascii")
+            try:
+                # Unlike a rename, a link fails when another host was faster.
+                os.link(draft, self._id_file)
+            except FileExistsError:
+                pass
+            finally:
+                draft.unlink()
+        return self._id_file.read_text(encoding="ascii").strip()
+
+    def check(self) -> None:
+        """TemporaryError when the directory is not the one that it was at the start."""
+        with _os_errors(f"use {self._path}, is it mounted?"):
+            store_id = self._id_file.read_text(encoding="ascii").strip()
+        if store_id != self._store_id:
+            raise TemporaryError(f"{self._path} is another store than when this daemon started")
+
+    @contextmanager
+    def lock(self, kind: int) -> Iterator[None]:
+        """Hold a lock of flock(2) on the store, over all hosts that share it."""
+        self.check()
+        with _os_errors(f"lock {self._path}"):
+            # Written to, as locks over NFS require; nothing is ever written.
+            descriptor = os.open(self._id_file, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def vm(self, vm_uuid: str) -> Path:
+        """The folder of a VM."""
+        return self._path / "vms" / _checked(vm_uuid)
+
+    def vms(self) -> frozenset[str]:
+        """The VMs that have a folder."""
+        self.check()
+        with _os_errors(f"list {self._path}"):
+            return frozenset(path.name for path in (self._path / "vms").iterdir() if _UUID.fullmatch(path.name))
+
+    def disk(self, vm_uuid: str, name: str) -> FileDisk | None:
+        """A disk that is whole."""
+        self.check()
+        path = self.vm(vm_uuid) / f"{name}.qcow2"
+        return FileDisk(path, self._direct_io) if path.exists() else None
+
+    def create_disk(self, vm_uuid: str, name: str, size_mib: int, options: tuple[str, ...]) -> None:
+        """Make a disk under another name, then give it its own."""
+        self.check()
+        folder = self.vm(vm_uuid)
+        with _os_errors(f"make the disks of VM {vm_uuid}"):
+            folder.mkdir(_DIRECTORY_MODE, exist_ok=True)
+            for remains in folder.glob(f".{name}.*"):
+                remains.unlink()
+            # A name of its own: the qemu-img of a killed daemon may still be at work on the last one.
+            draft = folder / f".{name}.{uuid.uuid4()}"
+            _qemu_img("create", "-q", "-f", "qcow2", *options, str(draft), f"{size_mib}M")
+            _rename_durably(draft, folder / f"{name}.qcow2")
+
+    def capacity(self) -> StoreCapacity:
+        """The size of the file system."""
+        self.check()
+        with _os_errors(f"measure {self._path}"):
+            numbers = os.statvfs(self._path)
+        return StoreCapacity(store_id=self._store_id, total_mib=numbers.f_blocks * numbers.f_frsize // _MIB)
+
+
+def _checked(name: str) -> str:
+    """`name`, which becomes a part of a path, if it is a uuid."""
+    if not _UUID.fullmatch(name):
+        raise PermanentError(f"{name!r} is not a uuid in lower case")
+    return name
+
+
+def _rename_durably(source: Path, target: Path) -> None:
+    """rename(2) that holds over a loss of power, contents included."""
+    _sync(source)
+    source.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _can_direct_io(path: Path) -> bool:
+    """Whether the file system takes O_DIRECT; some (older tmpfs, some FUSE) refuse it."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return True
+
+
+def _qemu_img(*arguments: str) -> None:
+    try:
+        subprocess.run(
+            ("qemu-img", *arguments),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=_QEMU_IMG_TIMEOUT_S,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError as error:
+        raise TemporaryError("qemu-img is not installed on this host") from error
+    except subprocess.TimeoutExpired as error:
+        raise TemporaryError(f"qemu-img {arguments[0]} took longer than {_QEMU_IMG_TIMEOUT_S} s") from error
+    except subprocess.CalledProcessError as error:
+        raise TemporaryError(f"qemu-img {arguments[0]} failed: {error.stderr.strip()}") from error
+
+
+@contextmanager
+def _os_errors(task: str) -> Iterator[None]:
+    """Turn errors of the operating system into TemporaryError: disks fill up and empty, mounts go and come."""
+    try:
+        yield
+    except OSError as error:
+        raise TemporaryError(f"can't {task}: {error.strerror}") from error
