@@ -1,0 +1,208 @@
+"""One VM host with a real libvirtd, and ucloud-vm on it; the scheduler is the test, which writes placements by hand."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import requests
+
+from common import keys
+from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
+from common.settings import StorageSettings
+from common.storage.directory import DirectoryStore
+from common.store import Delete, Put, Store, present, unchanged
+from devcloud import processes
+from devcloud.errors import DeadlineExceeded
+from devcloud.host import VmHost
+from devcloud.waiting import wait_for
+
+IMAGE = "00000000-0000-4000-8000-00000000001a"
+SPECS = Specs(cpu=1, ram_mib=96, ssd_mib=256)
+BOOT_S = 90
+_BOOT_ID = re.compile(r"boot-id ([0-9a-f-]{36})")
+
+
+class Rig:
+    """The host, its programs, and what a test asks of them."""
+
+    def __init__(self, host: VmHost, store: Store, endpoints: tuple[str, ...], port: int) -> None:
+        self.host = host
+        self.store = store
+        self.port = port
+        self.store_directory = host.data / "store"
+        self.images = DirectoryStore(StorageSettings(ssd_directory=self.store_directory))
+        self.libvirt_uri = f"qemu+unix:///system?socket={host.run}/libvirt/libvirt-sock"
+        self._environment = {
+            **os.environ,
+            "UCLOUD_ETCD_ENDPOINTS": ",".join(endpoints),
+            "UCLOUD_HEALTH_PORT": str(port),
+            "UCLOUD_HOST_NAME": host.name,
+            "UCLOUD_STORAGE_SSD_DIRECTORY": str(self.store_directory),
+            "UCLOUD_VM_LIBVIRT_URI": self.libvirt_uri,
+            "UCLOUD_VM_RUN_DIRECTORY": str(host.run / "vm"),
+            "UCLOUD_VM_LOG_DIRECTORY": str(host.data / "log"),
+            "UCLOUD_VM_STATE_DIRECTORY": str(host.data / "state"),
+            "UCLOUD_VM_STOP_TIMEOUT_S": "20",
+        }
+        self._programs: dict[str, subprocess.Popen[bytes]] = {}
+
+    # --- programs -----------------------------------------------------------------------------------------------------
+
+    def start(self, program: str) -> None:
+        """Start "libvirtd" or "ucloud-vm"; returns when it is well."""
+        if program == "libvirtd":
+            command = self.host.enter("libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid")
+        else:
+            command = [sys.executable, "-m", "ucloud_vm"]
+        with self.log_file(program).open("ab") as log:
+            self._programs[program] = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+        if program == "libvirtd":
+            wait_for("libvirtd", (self.host.run / "libvirt/libvirt-sock").exists, 30)
+        else:
+            wait_for("ucloud-vm well", self.is_well, 30)
+
+    def try_start(self) -> tuple[int, str]:
+        """Run a second ucloud-vm, which should end by itself: its exit status and what it says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "ucloud_vm"],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=30,
+        )
+        return done.returncode, done.stderr
+
+    def kill(self, program: str, number: signal.Signals = signal.SIGKILL) -> int:
+        """End a program; returns its exit status."""
+        process = self._programs.pop(program)
+        process.send_signal(number)
+        status = process.wait(30)
+        if program == "libvirtd":
+            (self.host.run / "libvirt/libvirt-sock").unlink(missing_ok=True)
+        return status
+
+    def end(self) -> None:
+        """End everything, guests included."""
+        for program in list(self._programs):
+            self.kill(program)
+        processes.end(self.host.network.pids(), grace_s=1)
+
+    def log_file(self, program: str) -> Path:
+        """Where a program logs."""
+        return self.host.data / f"{program}.log"
+
+    def is_well(self) -> bool:
+        """Whether ucloud-vm says that it is well."""
+        try:
+            return requests.get(f"http://[::1]:{self.port}/healthz", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    # --- orders -------------------------------------------------------------------------------------------------------
+
+    def order(
+        self, vm_uuid: str, requested: Requested, generation: int, epoch: int = 1, specs: Specs = SPECS
+    ) -> Placement:
+        """Write a placement as the scheduler does."""
+        now = datetime.now(UTC)
+        request = VmRequest(
+            uuid=vm_uuid,
+            owner="admin",
+            name="test",
+            specs=specs,
+            image=IMAGE,
+            requested=requested,
+            generation=generation,
+            created_at=now,
+        )
+        placement = Placement(epoch=epoch, generation=generation, request=request, placed_at=now)
+        key = keys.placement(self.host.name, vm_uuid)
+        entry = self.store.get(key)
+        self.store.commit([unchanged(key, entry.mod_revision if entry else 0)], [Put(key, placement.to_json())])
+        return placement
+
+    def withdraw(self, vm_uuid: str) -> None:
+        """Remove a placement."""
+        key = keys.placement(self.host.name, vm_uuid)
+        self.store.commit([present(key)], [Delete(key)])
+
+    def status(self, vm_uuid: str) -> VmStatus | None:
+        """The status that ucloud-vm reports."""
+        key = keys.vm_status(self.host.name, vm_uuid)
+        entry = self.store.get(key)
+        return VmStatus.read(key, entry.value) if entry else None
+
+    def wait_status(
+        self, vm_uuid: str, actual: Actual, generation: int, timeout_s: float = 60, reason: str = ""
+    ) -> VmStatus:
+        """Wait for a status that answers a generation."""
+
+        def look() -> VmStatus | None:
+            status = self.status(vm_uuid)
+            is_it = status and (status.actual, status.generation) == (actual, generation) and reason in status.reason
+            return status if is_it else None
+
+        try:
+            return wait_for(f"{actual} of generation {generation}", look, timeout_s)
+        except DeadlineExceeded as error:
+            raise DeadlineExceeded(f"{error}, but {self.status(vm_uuid)}") from None
+
+    # --- the world ----------------------------------------------------------------------------------------------------
+
+    def new_vm(self) -> str:
+        """A fresh uuid."""
+        return str(uuid.uuid4())
+
+    def serial_log(self, vm_uuid: str) -> Path:
+        """Where the guest's console is logged."""
+        return self.host.data / "log" / f"{vm_uuid}.log"
+
+    def boot_ids(self, vm_uuid: str) -> list[str]:
+        """The id of each boot that the guest reported."""
+        log = self.serial_log(vm_uuid)
+        return _BOOT_ID.findall(log.read_text(errors="replace")) if log.exists() else []
+
+    def wait_booted(self, vm_uuid: str, boots: int = 1) -> list[str]:
+        """Wait until the guest has booted for the `boots`th time, and answers its power button."""
+        log = self.serial_log(vm_uuid)
+        wait_for(
+            "a login prompt", lambda: log.exists() and log.read_text(errors="replace").count("login:") >= boots, BOOT_S
+        )
+        return self.boot_ids(vm_uuid)
+
+    def qemu_pids(self, vm_uuid: str) -> set[int]:
+        """The processes that run the guest."""
+        return {pid for pid in self.host.network.pids() if processes.is_alive(pid) and _runs(pid, vm_uuid)}
+
+    def domains(self) -> list[str]:
+        """The uuids of all domains that libvirt knows."""
+        return self.virsh("list", "--all", "--uuid").split()
+
+    def virsh(self, *arguments: str) -> str:
+        """What virsh says on the host."""
+        command = ["virsh", "-q", "-c", self.libvirt_uri, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def files(self, vm_uuid: str) -> list[Path]:
+        """Every file and folder that is named for the VM."""
+        folders = (self.store_directory, self.host.run / "vm", self.host.data / "log")
+        return [path for folder in folders for path in folder.rglob("*") if vm_uuid in str(path)]
+
+    def wait_gone(self, what: str, look: Callable[[], object], timeout_s: float = 30) -> None:
+        """Wait until `look` finds nothing."""
+        wait_for(f"no {what}", lambda: not look(), timeout_s)
+
+
+def _runs(pid: int, vm_uuid: str) -> bool:
+    try:
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended since
+        return False
+    return b"qemu-system" in arguments and vm_uuid.encode() in arguments

@@ -1,0 +1,102 @@
+"""Wiring of ucloud-vm; see the package's docstring for what it does."""
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from common import keys
+from common.controller import Controller
+from common.daemon import Daemon
+from common.daemon import main as run_daemon
+from common.errors import ConfigurationError, TemporaryError, UcloudError
+from common.schemas.vm import Placement, VmStatus
+from common.storage.directory import DirectoryStore
+from ucloud_vm import accelerator, serial_log
+from ucloud_vm.driver import VmDriver
+from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
+from ucloud_vm.plan import Planner
+
+_log = logging.getLogger(__name__)
+_PORT = 9703
+_WORKERS = 4
+
+
+def main() -> None:
+    """Run the daemon."""
+    run_daemon("ucloud-vm", _PORT, wire)
+
+
+def wire(daemon: Daemon) -> None:
+    """Build the daemon's parts and start its threads."""
+    settings = daemon.settings.vm
+    host = daemon.settings.host.name
+    _make_directories(settings.run_directory, settings.log_directory, settings.state_directory)
+    _lock(settings.state_directory)
+
+    secret = serial_log.read_or_make_secret(settings.state_directory / "console.key")
+    url = serial_log.base_url(daemon.settings.health.address, daemon.port, host)
+    logs = serial_log.SerialLogs(settings.log_directory, secret, url)
+    serial_log.add_route(daemon.http, logs)
+
+    hypervisor = LibvirtHypervisor(settings.libvirt_uri, accelerator.choose(settings.accelerator))
+    try:
+        disks = DirectoryStore(daemon.settings.storage)
+    except TemporaryError as error:
+        raise ConfigurationError(f"storage.ssd_directory, storage.hdd_directory: {error}") from error
+
+    placements = daemon.cache(keys.placements(host), Placement)
+    statuses = daemon.cache(keys.vm_statuses(host), VmStatus)
+    controller = Controller(
+        daemon.store,
+        placements,
+        statuses,
+        Planner(settings.stop_timeout_s),
+        VmDriver(hypervisor, disks, logs, settings.run_directory),
+        daemon.metrics,
+    )
+
+    def look(vm_uuid: str | None) -> None:
+        """The hypervisor has news of a VM, or, as it has just been connected to, of any."""
+        try:
+            if vm_uuid is None:
+                controller.look_at_all()
+            else:
+                controller.look(vm_uuid)
+        except UcloudError as error:
+            _log.warning("can't look through what exists: %s", error)
+
+    hypervisor.subscribe(look)
+    daemon.health.add_check("libvirt", hypervisor.problem)
+    daemon.at_stop(controller.close)
+    daemon.at_stop(hypervisor.close)
+    daemon.start("libvirt events", hypervisor.run_events)
+    daemon.start("libvirt connection", hypervisor.keep_connected)
+    daemon.start("placements", placements.run)
+    daemon.start("statuses", statuses.run)
+    daemon.start("look through", controller.look_through)
+    daemon.start("serial logs", logs.keep_bounded)
+    for number in range(_WORKERS):
+        daemon.start(f"worker {number}", controller.work)
+
+
+def _make_directories(*directories: Path) -> None:
+    for directory in directories:
+        try:
+            # QEMU, as a user of its own, must get through to its sockets and its log, but need not list them.
+            directory.mkdir(0o711, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(f"[vm] {directory}: {error.strerror}") from error
+
+
+def _lock(directory: Path) -> None:
+    """Make sure that no other ucloud-vm works on this host for as long as this process lives."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise ConfigurationError(f"another ucloud-vm works with vm.state_directory {directory}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""From a machine to libvirt's description of it, and back to what is ours in one. Pure.
+
+Source: libvirt, "Domain XML format" (formatdomain.html).
+"""
+
+import re
+from xml.etree import ElementTree as ET
+
+from common.storage import FileDisk
+from ucloud_vm.accelerator import Accelerator
+from ucloud_vm.hypervisor import Machine
+
+NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
+"""The namespace of the metadata by which ucloud's domains are told from others."""
+
+NAMESPACE_PREFIX = "ucloud"
+NAME_PREFIX = "ucloud-"
+_EPOCH = re.compile(r"[0-9]{1,18}")
+_TCG_CACHE_MIB = 32
+
+
+def to_xml(machine: Machine, accelerator: Accelerator) -> str:
+    """The domain XML of a machine."""
+    domain = ET.Element("domain", type="kvm" if accelerator is Accelerator.KVM else "qemu")
+    _text(domain, "name", NAME_PREFIX + machine.vm_uuid)
+    _text(domain, "uuid", machine.vm_uuid)
+    _add_metadata(domain, machine)
+    _text(domain, "memory", str(machine.specs.ram_mib), unit="MiB")
+    _text(domain, "vcpu", str(machine.specs.cpu))
+    _add_platform(domain, accelerator)
+    devices = ET.SubElement(domain, "devices")
+    _add_disk(devices, machine.root, "vda")
+    if machine.hdd:
+        _add_disk(devices, machine.hdd, "vdb")
+    _add_serial(devices, machine)
+    ET.SubElement(devices, "graphics", type="vnc", socket=str(machine.vnc_socket))
+    video = ET.SubElement(devices, "video")
+    ET.SubElement(video, "model", type="vga", vram="16384", heads="1")
+    ET.SubElement(devices, "controller", type="usb", model="none")
+    ET.SubElement(devices, "memballoon", model="virtio")
+    random = ET.SubElement(devices, "rng", model="virtio")
+    _text(random, "backend", "/dev/urandom", model="random")
+    ET.indent(domain)
+    return ET.tostring(domain, encoding="unicode")
+
+
+def metadata_epoch(metadata_xml: str) -> int | None:
+    """The epoch in a domain's metadata element of our namespace; None when it is none that we wrote."""
+    try:
+        element = ET.fromstring(metadata_xml)  # noqa: S314 - libvirt's own output, which has no entities
+    except ET.ParseError:
+        return None
+    epoch = element.get("epoch", "")
+    return int(epoch) if _EPOCH.fullmatch(epoch) else None
+
+
+def qemu_owner(capabilities_xml: str) -> tuple[int, int]:
+    """The uid and gid that QEMU runs as, from libvirt's capabilities (formatcaps.html); root when they don't say."""
+    capabilities = ET.fromstring(capabilities_xml)  # noqa: S314 - as above
+    for model in capabilities.iterfind("./host/secmodel"):
+        if model.findtext("model") == "dac":
+            for label in model.iterfind("baselabel"):
+                if match := re.fullmatch(r"\+([0-9]+):\+([0-9]+)", label.text or ""):
+                    return int(match[1]), int(match[2])
+    return 0, 0
+
+
+def _add_metadata(domain: ET.Element, machine: Machine) -> None:
+    metadata = ET.SubElement(domain, "metadata")
+    # ElementTree makes up a prefix unless it is told one; libvirt wants it to be declared right here.
+    ET.SubElement(
+        metadata, f"{NAMESPACE_PREFIX}:vm", {f"xmlns:{NAMESPACE_PREFIX}": NAMESPACE, "epoch": str(machine.epoch)}
+    )
+
+
+def _add_platform(domain: ET.Element, accelerator: Accelerator) -> None:
+    os = ET.SubElement(domain, "os")
+    _text(os, "type", "hvm", arch="x86_64", machine="q35")
+    ET.SubElement(os, "boot", dev="hd")
+    features = ET.SubElement(domain, "features")
+    ET.SubElement(features, "acpi")
+    if accelerator is Accelerator.KVM:
+        ET.SubElement(features, "apic")
+        ET.SubElement(domain, "cpu", mode="host-passthrough", migratable="on")
+    else:
+        # QEMU's default, a part of the host's memory, makes a small guest three times as large.
+        _text(ET.SubElement(features, "tcg"), "tb-cache", str(_TCG_CACHE_MIB), unit="MiB")
+        ET.SubElement(domain, "cpu", mode="maximum")
+    ET.SubElement(domain, "clock", offset="utc")
+    _text(domain, "on_poweroff", "destroy")
+    _text(domain, "on_reboot", "restart")
+    _text(domain, "on_crash", "destroy")
+    # A guest asleep would be neither running nor off, and nothing here would wake it.
+    sleep = ET.SubElement(domain, "pm")
+    ET.SubElement(sleep, "suspend-to-mem", enabled="no")
+    ET.SubElement(sleep, "suspend-to-disk", enabled="no")
+
+
+def _add_disk(devices: ET.Element, disk: FileDisk, target: str) -> None:
+    element = ET.SubElement(devices, "disk", type="file", device="disk")
+    cache = "none" if disk.direct_io else "writeback"
+    ET.SubElement(element, "driver", name="qemu", type="qcow2", cache=cache, discard="unmap")
+    ET.SubElement(element, "source", file=str(disk.path))
+    ET.SubElement(element, "target", dev=target, bus="virtio")
+
+
+def _add_serial(devices: ET.Element, machine: Machine) -> None:
+    serial = ET.SubElement(devices, "serial", type="unix")
+    ET.SubElement(serial, "source", mode="bind", path=str(machine.serial_socket))
+    ET.SubElement(serial, "log", file=str(machine.serial_log), append="on")
+    ET.SubElement(serial, "target", port="0")
+
+
+def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:
+    ET.SubElement(parent, tag, attributes).text = text

@@ -1,0 +1,111 @@
+"""What ucloud_vm asks of a hypervisor. It knows domains by the uuids of their VMs and tells ours from others'."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Protocol
+
+from common.schemas.vm import Specs
+from common.storage import FileDisk
+
+
+class Power(Enum):
+    """What the machine of a domain does."""
+
+    OFF = "off"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STUCK = "stuck"
+    """Paused by the hypervisor, because a disk can't be written."""
+    CHANGING = "changing"
+    """On its way; to be looked at again soon."""
+
+
+class OffCause(Enum):
+    """Why a domain is off, as far as the hypervisor remembers."""
+
+    GUEST = "guest"
+    """The guest shut down."""
+    DESTROYED = "destroyed"
+    """Its power was cut, through the hypervisor."""
+    CRASHED = "crashed"
+    FAILED = "failed"
+    """It could not be started."""
+    UNKNOWN = "unknown"
+    """It was never started, or its host was; it may have been lost by the hypervisor as well."""
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A VM as the hypervisor has it. `epoch` is that of the placement it was defined for."""
+
+    epoch: int
+    power: Power
+    off_cause: OffCause = OffCause.UNKNOWN
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a domain is made of. The sockets and the serial log are the hypervisor's to make, in folders that exist."""
+
+    vm_uuid: str
+    epoch: int
+    specs: Specs
+    root: FileDisk
+    hdd: FileDisk | None
+    serial_socket: Path
+    serial_log: Path
+    vnc_socket: Path
+
+
+class Hypervisor(Protocol):
+    """The hypervisor of this host.
+
+    Each method may raise Unavailable (the hypervisor does not answer), TemporaryError or PermanentError (it refuses;
+    the text is for the owner). A step whose outcome is there already is done.
+    """
+
+    def find(self, vm_uuid: str) -> Domain | None:
+        """The domain of a VM; PermanentError when there is one with its uuid that is not ours."""
+        ...
+
+    def vms(self) -> frozenset[str]:
+        """The VMs that have a domain here."""
+        ...
+
+    def define(self, machine: Machine) -> None:
+        """Define a domain, or change it for its next start."""
+        ...
+
+    def start(self, vm_uuid: str) -> None:
+        """Start a domain."""
+        ...
+
+    def shut_down(self, vm_uuid: str) -> None:
+        """Press the power button; it is the guest's to answer."""
+        ...
+
+    def power_off(self, vm_uuid: str) -> None:
+        """Cut the power."""
+        ...
+
+    def suspend(self, vm_uuid: str) -> None:
+        """Pause the guest."""
+        ...
+
+    def resume(self, vm_uuid: str) -> None:
+        """Let a paused guest go on."""
+        ...
+
+    def undefine(self, vm_uuid: str) -> None:
+        """Forget a domain that is off."""
+        ...
+
+    def socket_owner(self) -> tuple[int, int]:
+        """The uid and gid that the hypervisor's processes make their sockets as."""
+        ...
+
+    def subscribe(self, listener: Callable[[str | None], None]) -> None:
+        """Call `listener` with the uuid of a VM whose domain may have changed, None if it may be any."""
+        ...
