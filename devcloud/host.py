@@ -66,23 +66,39 @@ class VmHost:
             },
         }
 
+    @property
+    def _libvirt(self) -> Path:
+        return self.data / "libvirt"
+
     def create(self) -> None:
         """Make its namespace and write libvirt's settings."""
         self.network.create_host(self.name, self.number)
-        etc = self.data / "libvirt/etc"
-        for directory in (etc, self.run / "libvirt", self.run / "vm", self.data / "log", self.data / "state"):
+        for directory in (self.run / "libvirt", self.run / "vm", self.data / "log", self.data / "state"):
             directory.mkdir(parents=True, exist_ok=True)
-        cache = self.data / "libvirt/var/cache"
-        if not cache.exists():
-            # What libvirtd finds out about QEMU, in some seconds, is the same for every host of this machine.
-            _QEMU_CAPABILITIES.mkdir(parents=True, exist_ok=True)
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            cache.symlink_to(_QEMU_CAPABILITIES)
+        if not (self._libvirt / "group").exists():  # the last one to be written
+            self._create_libvirt_files()
+
+    def _create_libvirt_files(self) -> None:
+        etc, cache = self._libvirt / "etc", self._libvirt / "var/cache"
         host_uuid = uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.name}.{self.network.identity}")
-        (etc / "libvirtd.conf").write_text(_LIBVIRTD_CONF.format(host_uuid=host_uuid), encoding="ascii")
-        (etc / "qemu.conf").write_text(_QEMU_CONF, encoding="ascii")
+        for directory in (etc, cache.parent, _QEMU_CAPABILITIES):
+            directory.mkdir(parents=True, exist_ok=True)
+        # What libvirtd finds out about QEMU, in some seconds, is the same for every host of this machine.
+        if not cache.is_symlink():
+            cache.symlink_to(_QEMU_CAPABILITIES)
+        # Debian's libvirtd insists on a user that only its system package makes, though QEMU won't run as that user.
+        users, groups = (Path(file).read_text(encoding="utf-8") for file in ("/etc/passwd", "/etc/group"))
+        files = {
+            etc / "libvirtd.conf": _LIBVIRTD_CONF.format(host_uuid=host_uuid),
+            etc / "qemu.conf": _QEMU_CONF,
+            self._libvirt / "hosts": f"127.0.0.1 localhost\n::1 localhost {self.name}\n",
+            self._libvirt / "passwd": users + "libvirt-qemu:x:64055:64055::/var/lib/libvirt:/usr/sbin/nologin\n",
+            self._libvirt / "group": groups + "libvirt-qemu:x:64055:\n",
+        }
+        for path, content in files.items():
+            path.write_text(content, encoding="utf-8")
 
     def enter(self, *command: str) -> list[str]:
         """The command that runs `command` on this host; its process id stays that of the command."""
         namespace = self.network.namespace(self.name)
-        return [str(_ENTER), namespace, self.name, str(self.data / "libvirt"), str(self.run / "libvirt"), *command]
+        return [str(_ENTER), namespace, self.name, str(self._libvirt), str(self.run / "libvirt"), *command]
