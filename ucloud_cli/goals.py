@@ -1,0 +1,57 @@
+"""When a request is done, and when it can't be done any more. Pure."""
+
+from collections.abc import Callable
+
+from ucloud_cli.client import Resource
+from ucloud_cli.errors import CliError
+
+Goal = Callable[[Resource | None], bool]
+"""Whether it is reached with the resource (None: it is gone); CliError when it can't be reached any more."""
+
+
+def describe(resource: Resource) -> str:
+    """The state of a VM or an image, with its reason."""
+    reason = f": {resource['reason']}" if resource["reason"] else ""
+    return f"{resource['status']}{reason}"
+
+
+def vm_goal(accepted: Resource) -> Goal:
+    """The state that was requested of a VM; `accepted` is the API's answer to the request."""
+    requested, generation, name = accepted["requested"], accepted["generation"], accepted["name"]
+
+    def reached(vm: Resource | None) -> bool:
+        if vm is None:
+            return _gone(name, requested)
+        if vm["generation"] < generation:
+            return False  # from before the request
+        if vm["requested"] != requested:
+            raise CliError(f"{name}: somebody requested {vm['requested']} meanwhile")
+        if vm["observed_generation"] < generation:
+            return False  # the host has not taken notice yet
+        if vm["status"] == "ERROR":
+            raise CliError(f"{name}: {describe(vm)}")
+        return bool(vm["status"] == requested)
+
+    return reached
+
+
+def image_goal(accepted: Resource) -> Goal:
+    """That an image is READY, or gone; an import that fails for a reason that may pass is waited for."""
+    requested, name = accepted["requested"], accepted["name"]
+
+    def reached(image: Resource | None) -> bool:
+        if image is None:
+            return _gone(name, requested)
+        if image["requested"] == "DELETED" != requested:
+            raise CliError(f"{name}: somebody requested its deletion meanwhile")
+        if image["status"] == "REJECTED" and requested == "READY":
+            raise CliError(f"{name}: {describe(image)}")
+        return bool(image["status"] == requested)
+
+    return reached
+
+
+def _gone(name: str, requested: str) -> bool:
+    if requested == "DELETED":
+        return True
+    raise CliError(f"{name}: somebody deleted it meanwhile")
