@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from pyroute2 import IPRoute
 
-from common.schemas.host import HostStatus, StoreCapacity
+from common.schemas.host import HostStatus
 from common.settings import Settings
 from common.storage.directory import DirectoryStore
 from ucloud_host.boot import boot_id
@@ -21,13 +21,13 @@ _PROGRAMS = {"qemu": "qemu-system-x86_64", "libvirt": "libvirtd"}
 def measure(settings: Settings) -> HostStatus:
     """This machine as a VM host. Memory is what the machine has, less what the settings keep for the host itself."""
     ram_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
-    store = DirectoryStore(settings.storage)
+    disks = DirectoryStore(settings.storage).capacity()
     return HostStatus(
         name=settings.host.name,
         cpu=len(os.sched_getaffinity(0)),
         ram_mib=max(0, ram_mib - settings.host.reserved_ram_mib),
-        ssd=_capacity(store, "ssd"),
-        hdd=_capacity(store, "hdd") if settings.storage.hdd_directory else None,
+        ssd=disks.ssd,
+        hdd=disks.hdd,
         addresses=_addresses(),
         hypervisor="qemu",
         versions={"ucloud": version("ucloud"), "linux": platform.release(), **_program_versions()},
