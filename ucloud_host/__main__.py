@@ -1,6 +1,7 @@
 """ucloud-host: wiring only."""
 
 from common import daemon
+from common.storage.directory import DirectoryStore
 from ucloud_host.measure import measure
 from ucloud_host.register import Registration
 
@@ -9,7 +10,8 @@ DEFAULT_PORT = 9702
 
 def wire(host: daemon.Daemon) -> None:
     """Build the daemon's parts and start its threads."""
-    registration = Registration(host.store, lambda: measure(host.settings))
+    disks = DirectoryStore(host.settings.storage)
+    registration = Registration(host.store, lambda: measure(host.settings.host, disks))
     host.health.add_check("registration", lambda: registration.problem)
     host.start("registration", registration.run)
 

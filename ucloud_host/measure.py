@@ -9,8 +9,8 @@ from importlib.metadata import version
 from pyroute2 import IPRoute
 
 from common.schemas.host import HostStatus
-from common.settings import Settings
-from common.storage.directory import DirectoryStore
+from common.settings import HostSettings
+from common.storage import DiskStore
 from ucloud_host.boot import boot_id
 
 _VERSION_TIMEOUT_S = 10
@@ -18,14 +18,14 @@ _RT_SCOPE_UNIVERSE = 0  # rtnetlink(7): reachable from everywhere
 _PROGRAMS = {"qemu": "qemu-system-x86_64", "libvirt": "libvirtd"}
 
 
-def measure(settings: Settings) -> HostStatus:
+def measure(settings: HostSettings, store: DiskStore) -> HostStatus:
     """This machine as a VM host. Memory is what the machine has, less what the settings keep for the host itself."""
     ram_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
-    disks = DirectoryStore(settings.storage).capacity()
+    disks = store.capacity()
     return HostStatus(
-        name=settings.host.name,
+        name=settings.name,
         cpu=len(os.sched_getaffinity(0)),
-        ram_mib=max(0, ram_mib - settings.host.reserved_ram_mib),
+        ram_mib=max(0, ram_mib - settings.reserved_ram_mib),
         ssd=disks.ssd,
         hdd=disks.hdd,
         addresses=_addresses(),
