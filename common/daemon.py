@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from common import log, settings, systemd
 from common.cache import Cache
-from common.errors import ConfigurationError
+from common.errors import UcloudError
 from common.health import Health, create_app, serve
 from common.metrics import Metrics
 from common.schemas.record import Record
@@ -101,6 +101,6 @@ def main(name: str, default_port: int, wire: Callable[[Daemon], None]) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.end())
         wire(daemon)
-    except ConfigurationError as error:
+    except UcloudError as error:  # the settings, or something that the daemon can't do without
         sys.exit(f"{name}: {error}")
     sys.exit(daemon.run())
