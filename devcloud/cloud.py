@@ -86,7 +86,9 @@ class Cloud:
             # At once, so that it starts nothing anew while the others end.
             processes.send([supervisord], signal.SIGKILL)
             processes.wait_until_gone([supervisord], timeout_s=10)
-        processes.end(self._daemon_pids() | self.network.pids())
+        # etcd last: the daemons say goodbye to it. A process that was just being started is found by the next look.
+        while pids := set(filter(processes.is_alive, self._daemon_pids() | self.network.pids())):
+            processes.end({pid for pid in pids if processes.name(pid) != "etcd"} or pids)
         self.network.remove()
         for directory in (self.data, self.run):
             shutil.rmtree(directory, ignore_errors=True)

@@ -18,9 +18,17 @@ def is_alive(pid: int) -> bool:
     return state not in "ZX"
 
 
-def with_variable(name: str, value: str) -> set[int]:
-    """The processes that were started with the environment variable `name` set to `value`."""
-    entry = f"{name}={value}".encode()
+def name(pid: int) -> str:
+    """The name of the program that process `pid` runs; empty when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def with_variable(variable: str, value: str) -> set[int]:
+    """The processes that were started with the environment variable `variable` set to `value`."""
+    entry = f"{variable}={value}".encode()
     found = set()
     for directory in Path("/proc").iterdir():
         if directory.name.isdigit():
