@@ -18,14 +18,14 @@ def change(
     cache: Cache[R],
     kind: type[R],
     key: str,
-    decide: Callable[[R | None], R | None],
+    decide: Callable[[R | None], R],
     step: Callable[[R, int], Step] | None = None,
-) -> R | None:
+) -> R:
     """Change the record at `key` to what `decide` makes of it, and return it.
 
-    `decide` gets the record as etcd has it (None: absent) and returns the new one, or None to leave it as it is; it
-    raises an ApiProblem to refuse. `step(record, revision)` is the transaction, by default one that writes the record.
-    Conflict when others were faster each time.
+    `decide` gets the record as etcd has it (None: absent) and returns it as it should be; it raises an ApiProblem to
+    refuse. `step(record, revision)` is the transaction, by default one that writes the record. Conflict when others
+    were faster each time.
     """
     attempt = 0
     while True:
@@ -33,8 +33,8 @@ def change(
         entry = store.get(key)
         current = kind.read(key, entry.value) if entry else None
         wanted = decide(current)
-        if wanted is None:
-            return current
+        if wanted == current:
+            return wanted
         revision = entry.mod_revision if entry else 0
         part = step(wanted, revision) if step else Step((unchanged(key, revision),), (Put(key, wanted.to_json()),))
         try:

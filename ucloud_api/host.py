@@ -66,7 +66,7 @@ def patch(path: models.HostPath, body: models.HostPatch) -> Response:
     state, name = current_state(), path.name
     _await_host_caches(state)
 
-    def decide(current: HostRequest | None) -> HostRequest | None:
+    def decide(current: HostRequest | None) -> HostRequest:
         if current is None and not _is_registered(state, name):
             raise not_found("host", name, "; a host registers itself when ucloud-host runs on it")
         word = current or HostRequest(name=name, generation=0)
@@ -74,7 +74,7 @@ def patch(path: models.HostPath, body: models.HostPatch) -> Response:
         wanted = word.model_copy(
             update={"state": body.state or word.state, "overcommit": word.overcommit.model_copy(update=overcommit)}
         )
-        return None if wanted == current else wanted.model_copy(update={"generation": word.generation + 1})
+        return word if wanted == current else wanted.model_copy(update={"generation": word.generation + 1})
 
     word = change(state.store, state.hosts, HostRequest, keys.host(name), decide)
     return answer(_resource(state, name, word))

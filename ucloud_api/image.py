@@ -93,11 +93,11 @@ def delete(path: models.ThingPath) -> Response:
     """Ask for an image to be removed; refused while a VM uses it. A second time is no error."""
     state, uuid = current_state(), str(path.uuid)
 
-    def decide(current: ImageRequest | None) -> ImageRequest | None:
+    def decide(current: ImageRequest | None) -> ImageRequest:
         if current is None:
             raise not_found("image", uuid)
         if current.requested is ImageRequested.DELETED:
-            return None
+            return current
         change_of = {"requested": ImageRequested.DELETED, "generation": current.generation + 1}
         return current.model_copy(update=change_of)
 
@@ -109,8 +109,6 @@ def delete(path: models.ThingPath) -> Response:
             raise
         users = names_of(keys.last_part(entry.key) for entry in uses)
         raise ApiProblem(409, "image-in-use", f"VMs use this image, delete them first: {users}") from conflict
-    if request is None:
-        raise not_found("image", uuid)
     return answer(_resource(state, request), 202)
 
 

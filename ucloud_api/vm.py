@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
-import requests
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
@@ -16,14 +15,11 @@ from common.schemas.vm import ALLOWED_REQUESTS, Actual, Requested, Specs, VmRequ
 from ucloud_api import models, views
 from ucloud_api.answers import answer, matches, page, watchable
 from ucloud_api.change import TRIES, change
+from ucloud_api.console import read_serial_log
 from ucloud_api.image import find_ready
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, name_taken, not_found
 from ucloud_api.state import State, current_state
 from ucloud_api.watch import stream
-
-_CONSOLE_TIMEOUT_S = (2.0, 10.0)
-_STUCK = frozenset({Actual.ERROR, Actual.KILLED})
-"""States out of which the same request, made again, is a new try."""
 
 blueprint = APIBlueprint(
     "vm",
@@ -146,18 +142,16 @@ def _request(state: State, uuid: str, wanted: Requested) -> models.Vm:
     """Request a state of a VM, if it may be requested from the actual one."""
     _await_vm_caches(state)
 
-    def decide(current: VmRequest | None) -> VmRequest | None:
+    def decide(current: VmRequest | None) -> VmRequest:
         if current is None:
             raise not_found("VM", uuid)
         actual = _check(state, current, wanted)
-        if current.requested is wanted and (wanted is Requested.DELETED or actual not in _STUCK):
-            return None
+        # Asked for again: a new try, where what was asked for has not come about (the guest powered itself off ...).
+        if current.requested is wanted and (wanted is Requested.DELETED or actual == wanted.value):
+            return current
         return current.model_copy(update={"requested": wanted, "generation": current.generation + 1})
 
-    request = change(state.store, state.vms, VmRequest, keys.vm(uuid), decide)
-    if request is None:
-        raise not_found("VM", uuid)
-    return _resource(state, request)
+    return _resource(state, change(state.store, state.vms, VmRequest, keys.vm(uuid), decide))
 
 
 def _check(state: State, current: VmRequest, wanted: Requested) -> Actual:
@@ -192,24 +186,7 @@ def log(path: models.ThingPath, query: models.LogQuery) -> Response:
     status = views.current_status(facts)
     if facts.placement is None or status is None or status.console is None:
         actual, reason = views.actual_state(facts)
-        raise ApiProblem(
-            409, "no-log-yet", f"the VM is {actual} and has no log yet" + (f": {reason}" if reason else "")
-        )
-    try:
-        with requests.Session() as session:
-            session.trust_env = False  # a host is asked directly: no proxy, and no .netrc in place of the token
-            reply = session.get(
-                status.console.url,
-                params={"tail_bytes": query.tail_bytes},
-                headers={"Authorization": f"Bearer {status.console.token}"},
-                timeout=_CONSOLE_TIMEOUT_S,
-                allow_redirects=False,
-            )
-    except requests.RequestException as error:
-        # The error's own text may hold the URL; the host's name is enough.
-        detail = f"host {facts.host} does not answer for the log: {type(error).__name__}"
-        raise ApiProblem(502, "host-does-not-answer", detail) from error
-    if reply.status_code != 200:
-        detail = f"host {facts.host} refused to show the log: {reply.status_code} {reply.reason}"
-        raise ApiProblem(502, "host-does-not-answer", detail)
-    return Response(reply.content[-query.tail_bytes :], mimetype="text/plain", headers={"Cache-Control": "no-store"})
+        why = f": {reason}" if reason else ""
+        raise ApiProblem(409, "no-log-yet", f"the VM is {actual} and has no log yet{why}")
+    end = read_serial_log(status.console, facts.host or "", query.tail_bytes)
+    return Response(end, mimetype="text/plain", headers={"Cache-Control": "no-store"})

@@ -28,9 +28,12 @@ def vm_goal(accepted: Resource) -> Goal:
             raise CliError(f"{name}: somebody requested {vm['requested']} meanwhile")
         if vm["observed_generation"] < generation:
             return False  # the host has not taken notice yet
-        if vm["status"] == "ERROR":
+        if vm["status"] == requested:
+            return True
+        # A guest that powered itself off stays off, until it is started again.
+        if vm["status"] == "ERROR" or (vm["status"] == "STOPPED" and requested != "DELETED"):
             raise CliError(f"{name}: {describe(vm)}")
-        return bool(vm["status"] == requested)
+        return False
 
     return reached
 
