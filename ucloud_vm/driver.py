@@ -34,14 +34,20 @@ class VmDriver:
     def observe(self, name: str) -> Observation:
         """What is here of the VM `name`."""
         _check(name)
-        domain = self._hypervisor.find(name)
-        run_files = self._sockets(name).exists() or self._logs.exists(name)
         console = self._logs.console(name)
+        try:
+            domain = self._hypervisor.find(name)
+        except PermanentError as error:
+            return Observation(console, obstacle=str(error))
+        run_files = self._sockets(name).exists() or self._logs.exists(name)
         asked_at = self._shutdown_asked_at.get(name)
         if domain and domain.power is not Power.OFF:
             # A guest that runs has its disks, and can be stopped even when the store does not answer.
             return Observation(console, domain, True, True, True, run_files, asked_at)
-        stored = self._disks.disks(name)
+        try:
+            stored = self._disks.disks(name)
+        except TemporaryError as error:
+            return Observation(console, domain, run_files=run_files, obstacle=str(error))
         root, hdd = stored.root is not None, stored.hdd is not None
         return Observation(console, domain, root, hdd, stored.leftovers, run_files, asked_at)
 

@@ -21,8 +21,10 @@ RETRY_STUCK = timedelta(seconds=10)
 _FIRST_RESTART_S = 1.0
 _MAX_RESTART_S = 60.0
 _LOOK_SOON_S = 1.0
+_LOOK_AGAIN_S = 10.0
 
 POWERED_OFF_BY_GUEST = "powered off by the guest"
+STUCK = "a disk of this VM can't be written, is the store of its host full?"
 NOT_ORDERED = "no placement orders this VM to this host"
 
 
@@ -87,7 +89,10 @@ Action = CreateDisks | Define | Start | ShutDown | PowerOff | Suspend | Resume |
 
 @dataclass(frozen=True)
 class Observation:
-    """What is here of a VM. `run_files`: its folder of sockets or its serial log; `disk_files`: any part of a disk."""
+    """What is here of a VM. `run_files`: its folder of sockets or its serial log; `disk_files`: any part of a disk.
+
+    `obstacle` says why that could not be found out.
+    """
 
     console: Console
     domain: Domain | None = None
@@ -97,6 +102,7 @@ class Observation:
     run_files: bool = False
     shutdown_asked_at: datetime | None = None
     """When the power button was last pressed in this life of the guest, as far as this daemon knows."""
+    obstacle: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +134,8 @@ class _Orphan:
     now: datetime
 
     def decide(self) -> Decision[VmStatus, Action]:
+        if self.observed.obstacle:
+            return Decision(self.previous)
         domain = self.observed.domain
         if domain is None or domain.power is Power.OFF:
             if domain or self.observed.run_files:
@@ -153,49 +161,57 @@ class _Look:
     stop_timeout: timedelta
 
     def decide(self) -> Decision[VmStatus, Action]:
-        requested = self.placement.request.requested
-        if requested is Requested.DELETED:
+        domain = self.observed.domain
+        if self.observed.obstacle:
+            known = (
+                self.previous.actual if self.previous and self.previous.epoch == self.placement.epoch else Actual.ERROR
+            )
+            return self._say(known, self.observed.obstacle, _LOOK_AGAIN_S)
+        if self.placement.request.requested is Requested.DELETED:
             return self._delete()
         if self.placement.role is not Role.RUN:
             return self._say(Actual.ERROR, "this host can't take over a running VM yet")
-        domain = self.observed.domain
-        if domain and domain.epoch != self.placement.epoch and domain.power is not Power.OFF:
+        if domain is None:
+            return self._deploy()
+        if domain.power is Power.OFF:
+            return self._renew(domain) or self._settle(domain)
+        if domain.epoch != self.placement.epoch:
             # It was left here from an earlier life: since then the disk may have been written elsewhere.
             return self._do(Actual.STOPPING, PowerOff("it was started for an earlier placement"))
-        if domain is None or domain.power is Power.OFF:
-            unfinished = self._deploy(domain)
-            if unfinished:
-                return unfinished
-        elif domain.power is Power.CHANGING:
+        if domain.power is Power.CHANGING:
             return Decision(self.previous or self._status(Actual.STARTING), again_in_s=_LOOK_SOON_S)
-        assert domain is not None  # noqa: S101 - _deploy defines what is not
-        match requested:
+        return self._settle(domain)
+
+    def _deploy(self) -> Decision[VmStatus, Action]:
+        """First the disks, then the domain: so a domain says that its disks were made."""
+        request = self.placement.request
+        if self._missing_disks():
+            return self._do(Actual.DEPLOYING, CreateDisks(request.image, request.specs))
+        return self._do(Actual.DEPLOYING, Define(self.placement.epoch, request.specs))
+
+    def _renew(self, domain: Domain) -> Decision[VmStatus, Action] | None:
+        """What a domain that is off needs before the rest; None when it is as it should be."""
+        if missing := self._missing_disks():
+            # They were here, and a new disk is not the old one.
+            return self._say(Actual.ERROR, f"its {' and '.join(missing)} is gone from this host's store", _LOOK_AGAIN_S)
+        if domain.epoch != self.placement.epoch:
+            return self._do(Actual.DEPLOYING, Define(self.placement.epoch, self.placement.request.specs))
+        return None
+
+    def _missing_disks(self) -> list[str]:
+        wants_hdd = self.placement.request.specs.hdd_mib > 0
+        ssd = [] if self.observed.root_disk else ["SSD"]
+        return [*ssd, "HDD"] if wants_hdd and not self.observed.hdd_disk else ssd
+
+    def _settle(self, domain: Domain) -> Decision[VmStatus, Action]:
+        """Bring a VM that is deployed to the requested state."""
+        match self.placement.request.requested:
             case Requested.RUNNING:
                 return self._run(domain)
-            case Requested.STOPPED:
-                return self._stop(domain)
             case Requested.SUSPENDED:
                 return self._suspend(domain)
-
-    def _deploy(self, domain: Domain | None) -> Decision[VmStatus, Action] | None:
-        """What must come before the rest: disks, then the domain. None when both are there."""
-        specs = self.placement.request.specs
-        missing = [
-            name
-            for name, wanted, present in (
-                ("SSD", True, self.observed.root_disk),
-                ("HDD", specs.hdd_mib > 0, self.observed.hdd_disk),
-            )
-            if wanted and not present
-        ]
-        if missing and domain:
-            # A domain is defined only after its disks were made: they were here, and a new one is not the old one.
-            return self._say(Actual.ERROR, f"its {' and '.join(missing)} is gone from this host's store", 30)
-        if missing:
-            return self._do(Actual.DEPLOYING, CreateDisks(self.placement.request.image, specs))
-        if domain is None or domain.epoch != self.placement.epoch:
-            return self._do(Actual.DEPLOYING, Define(self.placement.epoch, specs))
-        return None
+            case _:
+                return self._stop(domain)
 
     def _run(self, domain: Domain) -> Decision[VmStatus, Action]:
         match domain.power:
@@ -241,7 +257,7 @@ class _Look:
             case Power.PAUSED:
                 return self._say(Actual.SUSPENDED)
             case Power.STUCK:
-                return self._unstick()
+                return self._say(Actual.SUSPENDED, STUCK)
             case Power.RUNNING:
                 return self._do(Actual.RUNNING, Suspend())
         if self._powered_itself_off(domain):
@@ -264,10 +280,11 @@ class _Look:
 
     def _unstick(self) -> Decision[VmStatus, Action]:
         """Let a guest try again, now and then, to write what its disk refused."""
-        status = self._status(Actual.SUSPENDED, "a disk of this VM can't be written, is the store of its host full?")
-        if self._was(Actual.SUSPENDED) and self.now - status.since < RETRY_STUCK:
-            return Decision(status, again_in_s=RETRY_STUCK.total_seconds())
-        return Decision(status, (Resume(),), RETRY_STUCK.total_seconds())
+        status = self._status(Actual.SUSPENDED, STUCK)
+        left = status.since + RETRY_STUCK - self.now
+        if left > timedelta():
+            return Decision(status, again_in_s=left.total_seconds())
+        return self._do(Actual.STARTING, Resume())
 
     @property
     def _is_answered(self) -> bool:

@@ -72,14 +72,18 @@ class SerialLogs:
             return None
 
     def keep_bounded(self, stop: threading.Event) -> None:
-        """Cut logs that have grown too long to their ends; the body of a thread.
+        """Cut logs that grow too long; the body of a thread.
 
         There is no event for a file's growth short of one for each write. What a guest writes in the instant of the
         cut is lost.
         """
         while not stop.wait(_CHECK_INTERVAL_S):
-            for vm_uuid in self.vms():
-                self._cut(vm_uuid)
+            self.cut_long_ones()
+
+    def cut_long_ones(self) -> None:
+        """Cut each log that has grown too long to its end."""
+        for vm_uuid in self.vms():
+            self._cut(vm_uuid)
 
     def _cut(self, vm_uuid: str) -> None:
         try:

@@ -1,0 +1,99 @@
+"""The description that libvirt gets, and what is read back from libvirt."""
+
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from common.schemas.vm import Specs
+from common.storage import FileDisk
+from ucloud_vm.accelerator import Accelerator
+from ucloud_vm.domain import NAMESPACE, metadata_epoch, qemu_owner, to_xml
+from ucloud_vm.hypervisor import Machine
+
+VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
+MACHINE = Machine(
+    vm_uuid=VM,
+    epoch=7,
+    specs=Specs(cpu=2, ram_mib=128, ssd_mib=1024),
+    root=FileDisk(Path("/store/vms/root.qcow2"), direct_io=True),
+    hdd=None,
+    serial_socket=Path("/run/s.sock"),
+    serial_log=Path("/log/s&t.log"),
+    vnc_socket=Path("/run/v.sock"),
+)
+
+
+def describe(machine: Machine = MACHINE, accelerator: Accelerator = Accelerator.TCG) -> ET.Element:
+    return ET.fromstring(to_xml(machine, accelerator))  # noqa: S314 - our own
+
+
+def test_a_domain_carries_uuid_sizes_and_the_epoch() -> None:
+    domain = describe()
+    assert domain.findtext("uuid") == VM
+    assert domain.findtext("memory") == "128"
+    assert domain.findtext("vcpu") == "2"
+    metadata = domain.find(f"./metadata/{{{NAMESPACE}}}vm")
+    assert metadata is not None
+    assert metadata_epoch(ET.tostring(metadata, encoding="unicode")) == 7
+
+
+@pytest.mark.parametrize(("accelerator", "kind", "cpu"), [(Accelerator.TCG, "qemu", "maximum")])
+def test_without_kvm_the_translator_has_a_small_cache(accelerator: Accelerator, kind: str, cpu: str) -> None:
+    domain = describe(accelerator=accelerator)
+    assert domain.get("type") == kind
+    assert domain.find(f"cpu[@mode='{cpu}']") is not None
+    assert domain.findtext("features/tcg/tb-cache") == "32"
+
+
+def test_with_kvm_the_guest_sees_the_hosts_processor() -> None:
+    domain = describe(accelerator=Accelerator.KVM)
+    assert domain.get("type") == "kvm"
+    assert domain.find("cpu[@mode='host-passthrough']") is not None
+    assert domain.find("features/tcg") is None
+
+
+def test_disks_use_the_page_cache_only_where_the_file_system_demands_it() -> None:
+    hdd = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=False)
+    disks = describe(replace(MACHINE, hdd=hdd)).findall("devices/disk")
+    found = [(disk.find("source"), disk.find("target"), disk.find("driver")) for disk in disks]
+    seen = [
+        tuple(
+            (part.get(name) if part is not None else "")
+            for part, name in zip(row, ("file", "dev", "cache"), strict=True)
+        )
+        for row in found
+    ]
+    assert seen == [("/store/vms/root.qcow2", "vda", "none"), ("/hdd/vms/hdd.qcow2", "vdb", "writeback")]
+
+
+def test_consoles_are_unix_sockets_and_nothing_listens_on_the_network() -> None:
+    devices = describe().find("devices")
+    assert devices is not None
+    graphics = devices.find("graphics")
+    assert graphics is not None
+    assert graphics.attrib == {"type": "vnc", "socket": "/run/v.sock"}
+    serial = devices.find("serial")
+    assert serial is not None
+    assert serial.get("type") == "unix"
+    log = serial.find("log")
+    assert log is not None
+    assert log.attrib == {"file": "/log/s&t.log", "append": "on"}
+
+
+@pytest.mark.parametrize("metadata", ["", "<vm/>", "<vm epoch='x'/>", "<vm epoch='-1'/>", "<a"])
+def test_metadata_that_we_did_not_write_is_nobodys(metadata: str) -> None:
+    assert metadata_epoch(metadata) is None
+
+
+@pytest.mark.parametrize(
+    ("secmodels", "owner"),
+    [
+        ("<secmodel><model>dac</model><baselabel type='kvm'>+64055:+109</baselabel></secmodel>", (64055, 109)),
+        ("<secmodel><model>none</model></secmodel>", (0, 0)),
+        ("", (0, 0)),
+    ],
+)
+def test_the_user_that_qemu_runs_as(secmodels: str, owner: tuple[int, int]) -> None:
+    assert qemu_owner(f"<capabilities><host>{secmodels}</host></capabilities>") == owner
