@@ -6,6 +6,7 @@ not take their keys for absent. The last good record of such a key stays.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -18,6 +19,8 @@ from common.store import Change, Entry, Listing, Store
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 _RETRY_S = 1.0
+# A watch that stands gives a sign of life each second; this one has had time to notice, and to find another member.
+_SILENT_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Cache(Generic[R]):
         self._listeners: list[Callable[[str], None]] = []
         self._synced = threading.Event()
         self._watching = threading.Event()
+        self._heard_at_s = 0.0
 
     def subscribe(self, listener: Callable[[str], None]) -> None:
         """Call `listener` with each key that may have changed: a hint to look, never data. It must not block."""
@@ -59,6 +63,7 @@ class Cache(Generic[R]):
             try:
                 revision = self._list_anew()
                 for changes in self._store.watch(self.prefix, revision + 1, stop):
+                    self._heard_at_s = time.monotonic()
                     self._watching.set()
                     self._apply(changes)
             except Compacted as error:
@@ -109,7 +114,8 @@ class Cache(Generic[R]):
         """What is wrong with the cache, for /healthz; None while it is listed and its watch stands."""
         if not self._synced.is_set():
             return f"{self.prefix} has not been listed yet"
-        return None if self._watching.is_set() else f"{self.prefix} is not watched at the moment"
+        stands = self._watching.is_set() and time.monotonic() - self._heard_at_s < _SILENT_S
+        return None if stands else f"{self.prefix} is not watched at the moment"
 
     def note(self, key: str, record: R | None, revision: int) -> None:
         """Enter an own write (None: a removal) at once, before the watch tells of it."""
