@@ -97,6 +97,10 @@ class State:
                 # For instance, the password is wrong. Clients get 503 meanwhile, /healthz says which cache it is.
                 _log.error("%s can't be watched: %s", cache.prefix, error)
                 self._stop.wait(_RETRY_S)
+            except ValueError:
+                # gRPC's error for a call on a channel that `close` has just closed.
+                if not self._stop.is_set():
+                    raise
 
     def end_streams(self) -> None:
         """Let the streams end, for a worker that is to stop."""

@@ -1,0 +1,134 @@
+"""Images and hosts over HTTP."""
+
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from common import keys
+from common.schemas.host import HostRequest, HostState
+from common.schemas.image import ImageActual
+from common.schemas.vm import Actual
+from devcloud.waiting import wait_for
+from tests.integration.ucloud_api.world import World
+
+DEADLINE_S = 10.0
+
+
+def test_an_image_is_requested_shown_and_deleted(api: FlaskClient, world: World) -> None:
+    answer = api.post("/v1/image", json={"name": "debian", "file": "debian-12.qcow2", "owner": "ann"})
+    assert answer.status_code == 201
+    image = answer.get_json()
+    assert answer.headers["Location"] == f"/v1/image/{image['uuid']}"
+    assert (image["status"], image["requested"], image["virtual_size"]) == ("PENDING", "READY", 0)
+    assert api.post("/v1/image", json={"name": "debian", "file": "other", "owner": "ann"}).status_code == 409
+    world.set_image(image["uuid"], ImageActual.REJECTED, "it has a backing file")
+
+    def rejected() -> bool:
+        shown = api.get(f"/v1/image/{image['uuid']}").get_json()
+        return (shown["status"], shown["reason"]) == ("REJECTED", "it has a backing file")
+
+    wait_for("the reason", rejected, DEADLINE_S)
+    for _ in range(2):
+        deleted = api.delete(f"/v1/image/{image['uuid']}")
+        assert (deleted.status_code, deleted.get_json()["status"]) == (202, "DELETING")
+        assert deleted.get_json()["generation"] == 2
+
+
+def test_an_image_in_use_stays_and_its_users_are_named(api: FlaskClient, world: World) -> None:
+    image = world.add_image()
+    body = {"specs": {"cpu": 1, "ram": 1, "ssd": 4}, "image": image}
+    vm = api.post("/v1/vm", json=body).get_json()
+    refused = api.delete(f"/v1/image/{image}")
+    assert refused.status_code == 409
+    assert vm["uuid"] in refused.get_json()["detail"]
+    world.forget(vm["uuid"])
+    assert api.delete(f"/v1/image/{image}").status_code == 202
+    late = api.post("/v1/vm", json=body)
+    assert late.status_code == 409
+    assert "DELETING" in late.get_json()["detail"]
+
+
+def test_images_are_filtered(api: FlaskClient, world: World) -> None:
+    world.add_image("a", owner="ann")
+    world.set_image(world.add_image("b"), ImageActual.ERROR)
+
+    def names(query: str) -> list[str]:
+        return [each["name"] for each in api.get(f"/v1/image{query}").get_json()["items"]]
+
+    wait_for("both", lambda: names("?status=READY") == ["a"] and names("?status=ERROR") == ["b"], DEADLINE_S)
+    assert (names(""), names("?owner=ann"), names("?name=b"), names("?limit=1")) == (["a", "b"], ["a"], ["b"], ["a"])
+
+
+def host(api: FlaskClient, name: str = "h1") -> dict[str, Any]:
+    return dict(api.get(f"/v1/host/{name}").get_json())
+
+
+def test_a_host_shows_what_it_has_and_what_is_ordered(api: FlaskClient, world: World) -> None:
+    world.add_host()
+    world.add_image()
+    vm = api.post("/v1/vm", json={"specs": {"cpu": 2, "ram": "512MiB", "ssd": 4, "hdd": 8}, "image": "debian"})
+    world.run(vm.get_json()["uuid"], Actual.RUNNING)
+
+    def is_known() -> bool:
+        shown = host(api)
+        return bool(shown["capacity"]) and (shown["status"], shown["vms"]) == ("ALIVE", 1)
+
+    wait_for("the host with its order", is_known, DEADLINE_S)
+    assert host(api) == {
+        "name": "h1",
+        "state": "enabled",
+        "status": "ALIVE",
+        "overcommit": {"cpu": 4.0, "ram": 1.0, "disk": 1.0},
+        "generation": 0,
+        "capacity": {"cpu": 8, "ram": 16, "ssd": 100, "hdd": 0},
+        "ordered": {"cpu": 2, "ram": "512MiB", "ssd": 4, "hdd": 8},
+        "vms": 1,
+        "addresses": ["fd00::1"],
+        "hypervisor": "",
+        "versions": {},
+    }
+    world.remove(keys.alive("h1"))
+    wait_for("it SILENT", lambda: host(api)["status"] == "SILENT", DEADLINE_S)
+    assert [each["name"] for each in api.get("/v1/host").get_json()["items"]] == ["h1"]
+
+
+def test_the_admins_word_is_written_and_the_rest_of_it_stays(api: FlaskClient, world: World) -> None:
+    world.add_host()
+    drained = api.patch("/v1/host/h1", json={"state": "draining"})
+    assert (drained.status_code, drained.get_json()["generation"]) == (200, 1)
+    changed = api.patch("/v1/host/h1", json={"overcommit": {"cpu": 2}}).get_json()
+    assert (changed["state"], changed["generation"]) == ("draining", 2)
+    assert changed["overcommit"] == {"cpu": 2.0, "ram": 1.0, "disk": 1.0}
+    assert api.patch("/v1/host/h1", json={"overcommit": {"cpu": 2}}).get_json()["generation"] == 2
+    entry = world.store.get(keys.host("h1"))
+    assert entry
+    assert HostRequest.read(entry.key, entry.value).state is HostState.DRAINING
+
+
+def test_there_is_no_word_on_a_host_that_never_registered(api: FlaskClient, world: World) -> None:
+    answer = api.patch("/v1/host/h9", json={"state": "disabled"})
+    assert answer.status_code == 404
+    assert "registers itself" in answer.get_json()["detail"]
+    assert world.store.get(keys.host("h9")) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "body"),
+        ({"state": "on"}, "state"),
+        ({"state": None}, "body"),
+        ({"overcommit": {"cpu": 0}}, "overcommit.cpu"),
+        ({"overcommit": {"ram": "2"}}, "overcommit.ram"),
+        ({"overcommit": {"gpu": 2}}, "overcommit.gpu"),
+        ({"overcommit": 2}, "overcommit"),
+        ({"status": "DEAD"}, "status"),
+    ],
+)
+def test_a_malformed_word_is_refused(api: FlaskClient, world: World, body: dict[str, Any], field: str) -> None:
+    world.add_host()
+    answer = api.patch("/v1/host/h1", json=body)
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.get_json()["errors"]] == [field]
+    assert answer.get_json()["errors"][0]["allowed"]

@@ -1,0 +1,103 @@
+"""What the other daemons write, written by a test: images that are READY, hosts, placements, statuses."""
+
+import uuid
+from datetime import UTC, datetime
+
+from common import admission, keys
+from common.schemas.host import Alive, HostStatus, StoreCapacity
+from common.schemas.image import ImageActual, ImageRequest, ImageStatus
+from common.schemas.record import Record
+from common.schemas.vm import Actual, Console, Placement, VmRequest, VmStatus
+from common.store import Delete, Put, Store, present, unchanged
+
+NOBODY = "123e4567-e89b-42d3-a456-426614174000"
+"""The uuid of nothing."""
+
+
+class World:
+    """Keys in a real etcd, written as their daemons would write them."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def put(self, key: str, value: Record | bytes) -> None:
+        """Write a key, whatever it holds now."""
+        entry = self.store.get(key)
+        raw = value if isinstance(value, bytes) else value.to_json()
+        self.store.commit([unchanged(key, entry.mod_revision if entry else 0)], [Put(key, raw)])
+
+    def remove(self, key: str) -> None:
+        """Remove a key that exists."""
+        self.store.commit([present(key)], [Delete(key)])
+
+    def request_of(self, vm_uuid: str) -> VmRequest:
+        """The request for a VM as it stands in etcd."""
+        entry = self.store.get(keys.vm(vm_uuid))
+        assert entry
+        return VmRequest.read(entry.key, entry.value)
+
+    def add_image(self, name: str = "debian", owner: str = "admin", size_mib: int = 2048) -> str:
+        """A READY image; returns its uuid."""
+        image = ImageRequest(
+            uuid=str(uuid.uuid4()), owner=owner, name=name, file="d.qcow2", created_at=datetime.now(UTC)
+        )
+        step = admission.admit_image(image)
+        self.store.commit(step.compares, step.operations)
+        self.set_image(image.uuid, ImageActual.READY, size_mib=size_mib)
+        return image.uuid
+
+    def set_image(self, image_uuid: str, actual: ImageActual, reason: str = "", size_mib: int = 2048) -> None:
+        """What the image daemon says."""
+        status = ImageStatus(
+            generation=1, actual=actual, reason=reason, since=datetime.now(UTC), virtual_size_mib=size_mib
+        )
+        self.put(keys.image_status(image_uuid), status)
+
+    def add_host(self, name: str = "h1") -> None:
+        """A host that is registered and alive."""
+        ssd = StoreCapacity(store_id=f"store-of-{name}", total_mib=100 * 1024)
+        self.put(keys.host_status(name), HostStatus(name=name, cpu=8, ram_mib=16384, ssd=ssd, addresses=("fd00::1",)))
+        self.put(keys.alive(name), Alive(name=name, boot_id="1"))
+
+    def place(self, vm_uuid: str, host: str = "h1", epoch: int = 1) -> None:
+        """The scheduler orders a VM from a host, as the request stands now."""
+        request = self.request_of(vm_uuid)
+        order = Placement(epoch=epoch, generation=request.generation, request=request, placed_at=datetime.now(UTC))
+        self.put(keys.placement(host, vm_uuid), order)
+
+    def report(
+        self,
+        vm_uuid: str,
+        actual: Actual,
+        host: str = "h1",
+        epoch: int = 1,
+        reason: str = "",
+        console: Console | None = None,
+    ) -> None:
+        """A host says what a VM is."""
+        status = VmStatus(
+            epoch=epoch,
+            generation=self.request_of(vm_uuid).generation,
+            actual=actual,
+            reason=reason,
+            since=datetime.now(UTC),
+            addresses=("2001:db8::1",) if actual is Actual.RUNNING else (),
+            console=console,
+        )
+        self.put(keys.vm_status(host, vm_uuid), status)
+
+    def run(self, vm_uuid: str, actual: Actual = Actual.RUNNING, host: str = "h1") -> None:
+        """Order a VM and report its state."""
+        self.place(vm_uuid, host)
+        self.report(vm_uuid, actual, host)
+
+    def forget(self, vm_uuid: str) -> None:
+        """The scheduler removes a VM of which nothing is left."""
+        for listing in (self.store.list(keys.PLACEMENT), self.store.list(keys.STATUS_VM)):
+            for entry in listing.entries:
+                if keys.last_part(entry.key) == vm_uuid:
+                    self.remove(entry.key)
+        entry = self.store.get(keys.vm(vm_uuid))
+        assert entry
+        step = admission.release_vm(VmRequest.read(entry.key, entry.value), entry.mod_revision)
+        self.store.commit(step.compares, step.operations)
