@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from common import keys
-from common.errors import Conflict, StoreError, Unavailable
+from common.errors import Conflict, LeadershipLost, StoreError, Unavailable
 from common.lease import Lease
 from common.metrics import Metrics
 from common.schemas.leader import Leader
@@ -76,6 +76,12 @@ class Election:
         finally:
             self._set(0)
         lease.revoke()
+
+    def confirm(self, guard: Compare) -> None:
+        """LeadershipLost unless etcd says that the term of `guard` lasts: before an effect that etcd can't fence."""
+        entry = self._store.get(self.key)
+        if not guard.holds([entry] if entry else []):
+            raise LeadershipLost((self.key,))
 
     def step_down(self, guard: Compare) -> None:
         """etcd refused a write that carried `guard` because another leads: believe it at once."""

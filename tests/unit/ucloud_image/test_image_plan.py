@@ -1,0 +1,118 @@
+"""How an image goes on: a table over what is requested, what there is, and what was reported and failed before."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from common.decision import Failure
+from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
+from ucloud_image.plan import (
+    Action,
+    Discard,
+    Facts,
+    Install,
+    Observed,
+    Prepare,
+    Release,
+    RemoveTemplate,
+    plan,
+)
+
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+EARLIER = NOW - timedelta(hours=1)
+FACTS = Facts(virtual_size_mib=64, file_size_bytes=1000, sha256="ab")
+WANTED = ImageRequest(uuid="i", owner="alice", name="debian", file="d.qcow2", created_at=EARLIER)
+UNWANTED = WANTED.model_copy(update={"requested": ImageRequested.DELETED, "generation": 2})
+NOTHING = Observed(is_requested=True)
+TEMPLATE = replace(NOTHING, has_template=True)
+PREPARED = replace(NOTHING, prepared=FACTS)
+LEFTOVERS = replace(NOTHING, has_leftovers=True)
+PERMANENT = Failure(1, "it is encrypted", permanent=True, at=EARLIER)
+PASSING = Failure(1, "the store is full", permanent=False, at=EARLIER)
+
+
+def _status(actual: ImageActual, reason: str = "", facts: Facts | None = None, generation: int = 1) -> ImageStatus:
+    values = {} if facts is None else {**vars(facts)}
+    return ImageStatus(generation=generation, actual=actual, reason=reason, since=EARLIER, **values)
+
+
+IMPORTING = _status(ImageActual.IMPORTING)
+KNOWN = _status(ImageActual.IMPORTING, facts=FACTS)
+READY = _status(ImageActual.READY, facts=FACTS)
+REJECTED = _status(ImageActual.REJECTED, "it is encrypted")
+PREPARE = Prepare("alice", "d.qcow2")
+
+TABLE = [
+    ("new", NOTHING, None, None, ImageActual.IMPORTING, (PREPARE,)),
+    ("leftovers of a killed import", LEFTOVERS, IMPORTING, None, ImageActual.IMPORTING, (PREPARE,)),
+    ("checked: published, then installed", PREPARED, IMPORTING, None, ImageActual.IMPORTING, (Install(),)),
+    ("installed", TEMPLATE, KNOWN, None, ImageActual.READY, ()),
+    ("killed before the installation", NOTHING, KNOWN, None, ImageActual.IMPORTING, (PREPARE,)),
+    ("ready", TEMPLATE, READY, None, ImageActual.READY, ()),
+    ("ready, yet its template is lost", NOTHING, READY, None, ImageActual.IMPORTING, (PREPARE,)),
+    ("a template of unknown origin", TEMPLATE, None, None, ImageActual.IMPORTING, (RemoveTemplate(),)),
+    ("a template older than what is prepared", replace(PREPARED, has_template=True), KNOWN, None,
+     ImageActual.IMPORTING, (Install(),)),
+    ("refused now", NOTHING, IMPORTING, PERMANENT, ImageActual.REJECTED, ()),
+    ("refused before", NOTHING, REJECTED, None, ImageActual.REJECTED, ()),
+    ("refused, with leftovers", LEFTOVERS, REJECTED, None, ImageActual.REJECTED, (Discard(),)),
+    ("refused for an earlier request", NOTHING, _status(ImageActual.REJECTED, generation=0), None,
+     ImageActual.IMPORTING, (PREPARE,)),
+    ("failed for now", NOTHING, IMPORTING, PASSING, ImageActual.ERROR, (PREPARE,)),
+    ("installation failed for now", PREPARED, KNOWN, PASSING, ImageActual.ERROR, (Install(),)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("observed", "previous", "failure", "actual", "actions"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
+)
+def test_an_import(
+    observed: Observed,
+    previous: ImageStatus | None,
+    failure: Failure | None,
+    actual: ImageActual,
+    actions: tuple[Action, ...],
+) -> None:
+    decision = plan(WANTED, observed, previous, failure, NOW)
+    assert decision.status is not None
+    assert (decision.status.actual, decision.actions) == (actual, actions)
+    assert decision.status.generation == 1
+
+
+@pytest.mark.parametrize(
+    ("observed", "failure", "actions"),
+    [
+        (TEMPLATE, None, (RemoveTemplate(),)),
+        (TEMPLATE, Failure(3, "in use by VM v", permanent=True, at=EARLIER), (RemoveTemplate(),)),
+        (replace(PREPARED, has_template=True), None, (Discard(),)),
+        (LEFTOVERS, None, (Discard(),)),
+        (NOTHING, None, (Release(),)),
+    ],
+)
+def test_a_deletion(observed: Observed, failure: Failure | None, actions: tuple[Action, ...]) -> None:
+    decision = plan(UNWANTED, observed, READY, failure, NOW)
+    assert decision.status is not None
+    assert decision.status.actual is ImageActual.DELETING
+    assert decision.status.reason == (failure.reason if failure else "")
+    assert decision.actions == actions
+
+
+def test_what_is_released_is_reported_no_more() -> None:
+    assert plan(UNWANTED, Observed(is_requested=False), None, None, NOW).status is None
+
+
+def test_a_template_without_a_request_is_left_alone() -> None:
+    decision = plan(None, Observed(has_template=True), None, None, NOW)
+    assert (decision.status, decision.actions) == (None, ())
+    assert plan(None, Observed(has_leftovers=True), None, None, NOW).actions == (Discard(),)
+
+
+def test_what_was_learnt_is_published_before_it_is_installed_and_kept() -> None:
+    before = plan(WANTED, PREPARED, IMPORTING, None, NOW).status
+    after = plan(WANTED, TEMPLATE, before, None, NOW).status
+    assert before is not None
+    assert after is not None
+    for status in (before, after):
+        assert (status.virtual_size_mib, status.file_size_bytes, status.sha256) == (64, 1000, "ab")
+    assert (before.since, after.since) == (EARLIER, NOW)

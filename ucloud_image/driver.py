@@ -1,0 +1,155 @@
+"""The effects of ucloud_image: uploads, the store's templates, and the removal of a request.
+
+Templates change only under a lock and while etcd confirms the leadership, so that a leader that was frozen half-way
+and wakes up late can't put its template in place of its successor's.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import admission
+from common.cache import Cache
+from common.errors import Conflict, LeadershipLost, TemporaryError
+from common.schemas.image import ImageRequest, ImageRequested, ImageStatus
+from common.settings import ImageSettings
+from common.storage import ImageStore
+from common.store import Store
+from ucloud_image import qemu_img
+from ucloud_image.leadership import Leadership
+from ucloud_image.plan import Action, Discard, Facts, Install, Observed, Prepare, Release, RemoveTemplate
+from ucloud_image.upload import check_upload, copy_upload, open_upload
+from ucloud_image.workshop import Workshop
+
+_MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    folder: Path
+    template: Path
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Records:
+    """What of etcd the driver works with: the store, and the records of images."""
+
+    store: Store
+    requests: Cache[ImageRequest]
+    statuses: Cache[ImageStatus]
+    leadership: Leadership
+
+
+class ImageDriver:
+    """See common.controller.Driver."""
+
+    def __init__(self, records: Records, images: ImageStore, workshop: Workshop, settings: ImageSettings) -> None:
+        self._records = records
+        self._images = images
+        self._workshop = workshop
+        self._settings = settings
+        self._prepared: dict[str, _Prepared] = {}
+
+    def observe(self, name: str) -> Observed:
+        """See common.controller.Driver."""
+        prepared = self._prepared.get(name)
+        folders = self._workshop.folders(name)
+        return Observed(
+            is_requested=self._records.requests.get(self._records.requests.prefix + name) is not None,
+            has_template=self._images.has_template(name),
+            prepared=prepared.facts if prepared else None,
+            has_leftovers=bool(folders - ({prepared.folder} if prepared else set())),
+        )
+
+    def known(self) -> Iterable[str]:
+        """See common.controller.Driver."""
+        return self._workshop.images() | self._images.templates()
+
+    def apply(self, name: str, action: Action) -> None:
+        """See common.controller.Driver."""
+        match action:
+            case Prepare():
+                self._prepare(name, action)
+            case Install():
+                self._install(name)
+            case RemoveTemplate():
+                with self._workshop.lock():
+                    self._records.leadership.confirm()
+                    self._images.remove_template(name)
+            case Discard():
+                self._discard(name)
+            case Release():
+                self._release(name)
+
+    def _prepare(self, name: str, action: Prepare) -> None:
+        self._discard(name)
+        folder = self._workshop.make_folder(name)
+        try:
+            template = folder / "template.qcow2"
+            facts = self._make_template(action, folder / "upload", template)
+        except BaseException:
+            self._workshop.remove(folder)
+            raise
+        self._prepared[name] = _Prepared(folder, template, facts)
+
+    def _make_template(self, action: Prepare, copy: Path, template: Path) -> Facts:
+        max_virtual_gib = self._settings.max_virtual_gib
+        source = _create(copy)
+        try:
+            with open_upload(self._settings.upload_directory, action.owner, action.file) as upload:
+                check_upload(upload, max_virtual_gib)
+                copied = copy_upload(upload, source)
+            # Only the copy counts: nobody can change it any more.
+            check_upload(source, max_virtual_gib)
+            # nobody, as whom qemu-img runs, opens it by its descriptor: the folder keeps everybody else out.
+            os.fchmod(source, 0o444)
+            virtual_size_bytes = qemu_img.check(source, max_virtual_gib)
+            target = _create(template)
+            try:
+                qemu_img.convert(source, target, virtual_size_bytes)
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+        copy.unlink(missing_ok=True)
+        return Facts(-(-virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
+
+    def _install(self, name: str) -> None:
+        prepared = self._prepared[name]
+        with self._workshop.lock():
+            self._records.leadership.confirm()
+            self._images.import_template(name, prepared.template)
+        del self._prepared[name]
+        self._workshop.remove(prepared.folder)
+
+    def _discard(self, name: str) -> None:
+        self._prepared.pop(name, None)
+        for folder in self._workshop.folders(name):
+            self._workshop.remove(folder)
+
+    def _release(self, name: str) -> None:
+        requests, statuses = self._records.requests, self._records.statuses
+        key = requests.prefix + name
+        cached = requests.get(key)
+        guard = self._records.leadership.guard()
+        if cached is None or guard is None or cached.record.requested is not ImageRequested.DELETED:
+            return
+        step = admission.release_image(cached.record, cached.mod_revision)
+        try:
+            revision = self._records.store.commit([guard, *step.compares], step.operations)
+        except LeadershipLost:
+            raise
+        except Conflict as error:
+            raise TemporaryError("VMs that were made from it still exist") from error
+        requests.note(key, None, revision)
+        statuses.note(statuses.prefix + name, None, revision)
+
+
+def _create(path: Path) -> int:
+    """A descriptor of a new file that only root can open by its name."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise TemporaryError(f"can't make a file in the store's import directory: {error.strerror}") from error
