@@ -21,14 +21,14 @@ from common.settings import EtcdSettings, read_secret
 
 _log = logging.getLogger(__name__)
 
-# etcd answers keepalive pings more frequent than every 5 s with GOAWAY too_many_pings; and keepalive_timeout alone does
-# not notice a frozen peer, ping_timeout does.
+# etcd answers keepalive pings more frequent than every 5 s, or without a call under way, with GOAWAY too_many_pings.
+# And keepalive_timeout alone does not notice a frozen peer, ping_timeout does.
 _CHANNEL_OPTIONS = [
     ("grpc.max_receive_message_length", 64 * 1024 * 1024),
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.ping_timeout_ms", 2000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_retries", 0),
     ("grpc.use_local_subchannel_pool", 1),
