@@ -33,6 +33,8 @@ class _Logger(Logger):  # type: ignore[misc]
 class _Worker(ThreadWorker):  # type: ignore[misc]
     """Ends the streams first when it is to stop: a watching client is no reason to wait."""
 
+    wsgi: Any = None  # until it is loaded, which a signal may come before
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.wsgi is not None:
             self.wsgi.extensions["ucloud"].end_streams()
