@@ -163,15 +163,15 @@ def test_a_folder_that_is_a_link_is_refused(images: Images, start_daemon: StartI
     assert (status.actual, status.reason) == (ImageActual.REJECTED, "alice has no upload folder")
 
 
-def test_a_small_file_that_unfolds_to_gigabytes_of_zeros_stays_small(
+def test_a_small_file_that_unfolds_to_zeros_stays_small(
     images: Images, start_daemon: StartImageDaemon
 ) -> None:
     path = images.uploads / "bomb.qcow2"
-    qemu_img("create", "-f", "qcow2", path, "1G")
-    qemu_io(path, "write -P 0 0 1G")
+    qemu_img("create", "-f", "qcow2", path, "256M")
+    qemu_io(path, "write -P 0 0 256M")
     squeezed = images.uploads / "squeezed.qcow2"
     qemu_img("convert", "-c", "-S", "0", "-O", "qcow2", path, squeezed)
     start_daemon()
     request = images.request("squeezed.qcow2")
     assert images.wait_status(request).actual is ImageActual.READY
-    assert images.template(request).stat().st_blocks * 512 < 100 * 1024 * 1024
+    assert images.template(request).stat().st_blocks * 512 < 1024 * 1024

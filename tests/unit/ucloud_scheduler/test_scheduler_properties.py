@@ -1,0 +1,154 @@
+"""What holds of every plan, whatever the cloud looks like."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.schemas.host import HostState
+from common.schemas.vm import Actual, Requested, Specs
+from tests.unit.ucloud_scheduler.snapshots import (
+    NOW,
+    make_host,
+    make_placement,
+    make_request,
+    make_snapshot,
+    make_status,
+    make_vm,
+)
+from ucloud_scheduler.plan import plan
+from ucloud_scheduler.views import Disk, Host, Snapshot, Vm
+from ucloud_scheduler.writes import Place, Release, Report, Update
+
+SPECS = st.builds(
+    Specs,
+    cpu=st.integers(1, 8),
+    ram_mib=st.sampled_from([64, 1024, 5000]),
+    ssd_mib=st.sampled_from([1, 1000, 7000]),
+    hdd_mib=st.sampled_from([0, 0, 3000]),
+)
+DISKS = st.none() | st.builds(Disk, store_id=st.sampled_from(["a", "b"]), total_mib=st.sampled_from([5000, 20000]))
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> Host:
+    return make_host(
+        draw(st.sampled_from(["h1", "h2", "h3", "h4"])),
+        cpu=draw(st.integers(0, 16)),
+        ram_mib=draw(st.integers(0, 20000)),
+        ssd=draw(DISKS),
+        hdd=draw(DISKS),
+        state=draw(st.sampled_from([HostState.ENABLED, HostState.ENABLED, HostState.DRAINING])),
+        is_alive=draw(st.sampled_from([True, True, False])),
+        used_cpu=draw(st.integers(0, 20)),
+        used_ram_mib=draw(st.integers(0, 25000)),
+    )
+
+
+@st.composite
+def vms(draw: st.DrawFn, number: int) -> Vm:
+    request = make_request(
+        number, draw(SPECS), draw(st.sampled_from([Requested.RUNNING, Requested.DELETED])), generation=2
+    )
+    names = st.sampled_from(["h1", "h2", "h9"])
+    older = st.builds(make_request, st.just(number), SPECS, generation=st.integers(1, 2))
+    placed = st.dictionaries(names, st.none() | st.builds(make_placement, older, st.integers(1, 3)), max_size=2)
+    actual = st.sampled_from([Actual.RUNNING, Actual.DELETED])
+    reported = st.dictionaries(names, st.none() | st.builds(make_status, st.integers(1, 3), actual), max_size=2)
+    return make_vm(
+        draw(st.sampled_from([request, request, request, None])),
+        draw(st.just({}) | placed),
+        draw(st.just({}) | reported),
+        draw(st.none() | st.sampled_from(["there is no host yet", "x"])),
+        draw(st.sampled_from([False, False, False, True])),
+    )
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    count = draw(st.integers(1, 12))
+    all_hosts = draw(st.lists(hosts(), max_size=4, unique_by=lambda host: host.name))
+    used_mib = draw(st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 25000)))
+    return make_snapshot([draw(vms(number)) for number in range(1, count + 1)], all_hosts, used_mib)
+
+
+def _growth(write: Place | Update) -> Counter[str]:
+    new = write.placement.request.specs
+    held = write.vm.placements[write.host].record if isinstance(write, Update) else None
+    old = held.request.specs if held else None
+    names = ("cpu", "ram_mib", "ssd_mib", "hdd_mib")
+    return Counter({name: max(0, getattr(new, name) - (getattr(old, name) if old else 0)) for name in names})
+
+
+@given(snapshots())
+def test_no_plan_promises_more_than_there_is(snapshot: Snapshot) -> None:
+    on_host: dict[str, Counter[str]] = {}
+    in_store: Counter[str] = Counter()
+    for write in plan(snapshot, NOW).writes:
+        if not isinstance(write, Place | Update) or write.host not in snapshot.hosts:
+            continue
+        if write.placement.request.requested is Requested.DELETED:
+            continue
+        host, growth = snapshot.hosts[write.host], _growth(write)
+        sums = on_host.setdefault(write.host, Counter())
+        sums.update(growth)
+        for disk, name in ((host.ssd, "ssd_mib"), (host.hdd, "hdd_mib")):
+            if disk:
+                in_store[disk.store_id] += growth[name]
+                used = snapshot.used_mib.get(disk.store_id, 0) + in_store[disk.store_id]
+                assert growth[name] == 0 or used <= disk.total_mib
+            else:
+                assert growth[name] == 0
+        assert growth["cpu"] == 0 or host.used_cpu + sums["cpu"] <= host.cpu
+        assert growth["ram_mib"] == 0 or host.used_ram_mib + sums["ram_mib"] <= host.ram_mib
+
+
+@given(snapshots())
+def test_no_vm_is_placed_where_it_may_exist_twice(snapshot: Snapshot) -> None:
+    placed = [write for write in plan(snapshot, NOW).writes if isinstance(write, Place)]
+    assert len({write.vm.uuid for write in placed}) == len(placed)
+    for write in placed:
+        host = snapshot.hosts[write.host]
+        assert (host.state, host.is_alive, host.is_registered) == (HostState.ENABLED, True, True)
+        assert write.vm.placements == {}
+        assert write.vm.request == write.placement.request
+        for reported in write.vm.statuses.values():
+            assert reported.record is not None
+            assert reported.record.actual is Actual.DELETED
+            assert reported.record.epoch < write.placement.epoch
+
+
+@given(snapshots())
+def test_every_vm_that_waits_has_a_reason_and_every_other_is_served(snapshot: Snapshot) -> None:
+    planned = plan(snapshot, NOW)
+    placed = {write.vm.uuid for write in planned.writes if isinstance(write, Place | Release)}
+    told = {write.vm.uuid: write.status.reason for write in planned.writes if isinstance(write, Report)}
+    assert all(told.values())
+    for vm in snapshot.vms:
+        if vm.request and not vm.is_malformed and not vm.placements and vm.uuid not in placed:
+            assert vm.uuid in planned.waiting
+            assert vm.uuid in told or (vm.pending and vm.pending.reason)
+
+
+@given(snapshots())
+def test_nothing_is_released_before_everybody_says_that_it_is_gone(snapshot: Snapshot) -> None:
+    for write in plan(snapshot, NOW).writes:
+        if isinstance(write, Release):
+            assert write.request.requested is Requested.DELETED
+            assert set(write.vm.placements) <= set(write.vm.statuses)
+            assert all(
+                reported.record and reported.record.actual is Actual.DELETED for reported in write.vm.statuses.values()
+            )
+
+
+@given(snapshots(), st.randoms())
+def test_a_plan_does_not_depend_on_any_order(snapshot: Snapshot, random) -> None:  # type: ignore[no-untyped-def]
+    shuffled_vms, shuffled_hosts = list(snapshot.vms), list(snapshot.hosts.items())
+    random.shuffle(shuffled_vms)
+    random.shuffle(shuffled_hosts)
+    other = Snapshot(tuple(shuffled_vms), dict(shuffled_hosts), snapshot.used_mib)
+
+    def key(write: object) -> str:
+        return repr(write)
+
+    assert sorted(plan(other, NOW).writes, key=key) == sorted(plan(snapshot, NOW).writes, key=key)
