@@ -67,8 +67,7 @@ class VmDriver:
                 self._hypervisor.shut_down(name)
                 self._shutdown_asked_at[name] = datetime.now(UTC)
             case plan.PowerOff(reason):
-                _log.warning("VM %s is powered off: %s", name, reason)
-                self._hypervisor.power_off(name)
+                self._power_off(name, reason)
             case plan.Suspend():
                 self._hypervisor.suspend(name)
             case plan.Resume():
@@ -110,6 +109,11 @@ class VmDriver:
             os.chown(self._sockets(name), *owner)
         except OSError as error:
             raise TemporaryError(f"can't make a folder for the VM's sockets: {error.strerror}") from error
+
+    def _power_off(self, name: str, reason: str) -> None:
+        if reason == plan.NOT_ORDERED:
+            _log.warning("VM %s is powered off: %s; its disks stay", name, reason)
+        self._hypervisor.power_off(name)
 
     def _undefine(self, name: str) -> None:
         self._hypervisor.undefine(name)

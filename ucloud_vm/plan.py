@@ -21,7 +21,7 @@ RETRY_STUCK = timedelta(seconds=10)
 _FIRST_RESTART_S = 1.0
 _MAX_RESTART_S = 60.0
 _LOOK_SOON_S = 1.0
-_LOOK_AGAIN_S = 10.0
+_LOOK_AGAIN_S = 5.0
 
 POWERED_OFF_BY_GUEST = "powered off by the guest"
 STUCK = "a disk of this VM can't be written, is the store of its host full?"

@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from devcloud.etcd import EtcdCluster
 from devcloud.first_vm import build_image
 from devcloud.host import VmHost
 from devcloud.network import Network
-from tests.integration.ucloud_vm.rig import IMAGE, Rig
+from tests.integration.ucloud_vm.rig import BLANK, IMAGE, Rig
 
 
 def _free_port() -> int:
@@ -36,6 +37,9 @@ def host_rig(etcd: EtcdCluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
     try:
         shutil.copyfile(build_image(), rig.images.staging(IMAGE))
         rig.images.import_template(IMAGE, rig.images.staging(IMAGE))
+        blank = rig.images.staging(BLANK)
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(blank), "1M"], check=True)
+        rig.images.import_template(BLANK, blank)
         rig.start("libvirtd")
         yield rig
     finally:

@@ -3,8 +3,10 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from pathlib import Path
 import requests
 
 from common import keys
-from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
+from common.schemas.vm import Actual, Event, Placement, Requested, Specs, VmRequest, VmStatus
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 from common.store import Delete, Put, Store, present, unchanged
@@ -23,6 +25,9 @@ from devcloud.host import VmHost
 from devcloud.waiting import wait_for
 
 IMAGE = "00000000-0000-4000-8000-00000000001a"
+BLANK = "00000000-0000-4000-8000-00000000001b"
+"""An image without a system: what is made from it starts in no time, and answers no power button."""
+
 SPECS = Specs(cpu=1, ram_mib=96, ssd_mib=256)
 BOOT_S = 90
 _BOOT_ID = re.compile(r"boot-id ([0-9a-f-]{36})")
@@ -54,18 +59,28 @@ class Rig:
 
     # --- programs -----------------------------------------------------------------------------------------------------
 
-    def start(self, program: str) -> None:
-        """Start "libvirtd" or "ucloud-vm"; returns when it is well."""
-        if program == "libvirtd":
-            command = self.host.enter("libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid")
-        else:
-            command = [sys.executable, "-m", "ucloud_vm"]
-        with self.log_file(program).open("ab") as log:
-            self._programs[program] = subprocess.Popen(command, env=self._environment, stdout=log, stderr=log)
+    def start(self, program: str, **settings: str) -> None:
+        """Start "libvirtd" or "ucloud-vm", the latter with UCLOUD_* `settings`; returns when it is well."""
+        self.begin(program, **settings)
         if program == "libvirtd":
             wait_for("libvirtd", (self.host.run / "libvirt/libvirt-sock").exists, 30)
         else:
             wait_for("ucloud-vm well", self.is_well, 30)
+
+    def begin(self, program: str, **settings: str) -> None:
+        """Start a program that may not be well at once."""
+        if program == "libvirtd":
+            command = self.host.enter("libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid")
+        else:
+            command = [sys.executable, "-m", "ucloud_vm"]
+        environment = {**self._environment, **settings}
+        with self.log_file(program).open("ab") as log:
+            self._programs[program] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+
+    def restart(self, program: str, **settings: str) -> None:
+        """Kill a program and start it anew."""
+        self.kill(program)
+        self.start(program, **settings)
 
     def try_start(self) -> tuple[int, str]:
         """Run a second ucloud-vm, which should end by itself: its exit status and what it says."""
@@ -98,6 +113,17 @@ class Rig:
         """Where a program logs."""
         return self.host.data / f"{program}.log"
 
+    def wait_health(self, problem: str) -> None:
+        """Wait until ucloud-vm names a problem."""
+
+        def look() -> bool:
+            try:
+                return problem in requests.get(f"http://[::1]:{self.port}/healthz", timeout=2).text
+            except requests.RequestException:
+                return False
+
+        wait_for(f"{problem!r} in /healthz", look, 30)
+
     def is_well(self) -> bool:
         """Whether ucloud-vm says that it is well."""
         try:
@@ -108,8 +134,14 @@ class Rig:
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def order(
-        self, vm_uuid: str, requested: Requested, generation: int, epoch: int = 1, specs: Specs = SPECS
-    ) -> Placement:
+        self,
+        vm_uuid: str,
+        requested: Requested,
+        generation: int,
+        image: str = IMAGE,
+        epoch: int = 1,
+        specs: Specs = SPECS,
+    ) -> None:
         """Write a placement as the scheduler does."""
         now = datetime.now(UTC)
         request = VmRequest(
@@ -117,21 +149,22 @@ class Rig:
             owner="admin",
             name="test",
             specs=specs,
-            image=IMAGE,
+            image=image,
             requested=requested,
             generation=generation,
             created_at=now,
         )
         placement = Placement(epoch=epoch, generation=generation, request=request, placed_at=now)
-        key = keys.placement(self.host.name, vm_uuid)
+        self.put(keys.placement(self.host.name, vm_uuid), placement.to_json())
+
+    def put(self, key: str, value: bytes) -> None:
+        """Write a key, whatever it was."""
         entry = self.store.get(key)
-        self.store.commit([unchanged(key, entry.mod_revision if entry else 0)], [Put(key, placement.to_json())])
-        return placement
+        self.store.commit([unchanged(key, entry.mod_revision if entry else 0)], [Put(key, value)])
 
     def withdraw(self, vm_uuid: str) -> None:
         """Remove a placement."""
-        key = keys.placement(self.host.name, vm_uuid)
-        self.store.commit([present(key)], [Delete(key)])
+        self.remove(keys.placement(self.host.name, vm_uuid))
 
     def status(self, vm_uuid: str) -> VmStatus | None:
         """The status that ucloud-vm reports."""
@@ -140,7 +173,7 @@ class Rig:
         return VmStatus.read(key, entry.value) if entry else None
 
     def wait_status(
-        self, vm_uuid: str, actual: Actual, generation: int, timeout_s: float = 60, reason: str = ""
+        self, vm_uuid: str, actual: Actual, generation: int, reason: str = "", timeout_s: float = 60
     ) -> VmStatus:
         """Wait for a status that answers a generation."""
 
@@ -153,6 +186,30 @@ class Rig:
             return wait_for(f"{actual} of generation {generation}", look, timeout_s)
         except DeadlineExceeded as error:
             raise DeadlineExceeded(f"{error}, but {self.status(vm_uuid)}") from None
+
+    def remove(self, key: str) -> None:
+        """Remove a key."""
+        self.store.commit([present(key)], [Delete(key)])
+
+    def wait_event(self, vm_uuid: str, what: str, after: datetime | None = None) -> Event:
+        """Wait until something is told of the VM that happened after a time."""
+
+        def look() -> Event | None:
+            status = self.status(vm_uuid)
+            events = status.events if status else ()
+            return next((event for event in events if event.what == what and (after is None or event.at > after)), None)
+
+        return wait_for(f"event {what}", look, 30)
+
+    def delete(self, vm_uuid: str, generation: int) -> None:
+        """Have a VM deleted, as the scheduler does; nothing of it is left."""
+        self.order(vm_uuid, Requested.DELETED, generation)
+        self.wait_status(vm_uuid, Actual.DELETED, generation)
+        assert self.files(vm_uuid) == []
+        assert self.qemu_pids(vm_uuid) == set()
+        assert vm_uuid not in self.domains()
+        self.withdraw(vm_uuid)
+        self.wait_gone("status", lambda: self.status(vm_uuid))
 
     # --- the world ----------------------------------------------------------------------------------------------------
 
@@ -177,6 +234,22 @@ class Rig:
         )
         return self.boot_ids(vm_uuid)
 
+    def type(self, vm_uuid: str, *lines: str) -> None:
+        """Type lines at the guest's serial console."""
+        with socket.socket(socket.AF_UNIX) as console:
+            console.connect(str(self.host.run / "vm" / vm_uuid / "serial.sock"))
+            console.settimeout(1)
+            for line in lines:
+                console.sendall(line.encode() + b"\n")
+                self._read_until_silent(console)
+
+    def _read_until_silent(self, console: socket.socket) -> None:
+        try:
+            while console.recv(4096):
+                pass
+        except TimeoutError:
+            return
+
     def qemu_pids(self, vm_uuid: str) -> set[int]:
         """The processes that run the guest."""
         return {pid for pid in self.host.network.pids() if processes.is_alive(pid) and _runs(pid, vm_uuid)}
@@ -194,6 +267,16 @@ class Rig:
         """Every file and folder that is named for the VM."""
         folders = (self.store_directory, self.host.run / "vm", self.host.data / "log")
         return [path for folder in folders for path in folder.rglob("*") if vm_uuid in str(path)]
+
+    def listening(self, pid: int) -> list[str]:
+        """The TCP and UDP sockets on which a process listens."""
+        inside = ["ip", "netns", "exec", self.host.network.namespace(self.host.name), "ss", "-Hlntup"]
+        lines = subprocess.run(inside, check=True, capture_output=True, text=True).stdout.splitlines()
+        return [line for line in lines if f"pid={pid}," in line]
+
+    def pass_time(self, duration_s: float) -> None:
+        """Let time pass, so that something is cut off at another point."""
+        threading.Event().wait(duration_s)
 
     def wait_gone(self, what: str, look: Callable[[], object], timeout_s: float = 30) -> None:
         """Wait until `look` finds nothing."""
