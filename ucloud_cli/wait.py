@@ -20,8 +20,10 @@ from ucloud_cli.output import Columns, print_list, print_one
 _RECONNECT_S = 1.0
 
 
-def wait_until(client: Client, path: str, name: str, goal: Goal, timeout_s: float) -> Resource | None:
+def wait_until(client: Client, path: str, accepted: Resource, goal: Goal, timeout_s: float) -> Resource | None:
     """Follow what is at `path` until `goal` is reached; returns it as it is then, None when it is gone.
+
+    `accepted` is it as it was when the wish was accepted.
 
     CliError when the goal can't be reached any more, or is not within `timeout_s`.
     """
@@ -29,8 +31,9 @@ def wait_until(client: Client, path: str, name: str, goal: Goal, timeout_s: floa
     news: queue.Queue[Resource | CliError | None] = queue.Queue()
     stop = threading.Event()
     threading.Thread(target=_follow, args=(client, path, news, stop), daemon=True).start()
-    said = "no answer yet"
+    name, said = accepted["name"], describe(accepted)
     with _progress(name) as show:
+        show(said)
         try:
             while (left_s := deadline - time.monotonic()) > 0:
                 try:
@@ -56,7 +59,7 @@ def finish(session: Session, path: str, accepted: Resource, goal: Goal, columns:
     """Print what the API accepted for `path`; with `wait_s`, wait until it is done and print what became of it."""
     result: Resource | None = accepted
     if wait_s is not None:
-        result = wait_until(session.client, path, accepted["name"], goal, wait_s)
+        result = wait_until(session.client, path, accepted, goal, wait_s)
     if session.output != "table":
         print_one(result or accepted, {}, session.output)
     elif result is not None:

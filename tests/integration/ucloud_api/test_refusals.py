@@ -24,7 +24,10 @@ def without(body: dict[str, Any], field: str) -> dict[str, Any]:
     return {key: value for key, value in body.items() if key != field}
 
 
-BAD_VMS = [
+BAD_SPECS: tuple[Any, ...] = (None, [], "small", 1)
+BAD_RAM: tuple[Any, ...] = (0, "63MiB", -1, "65TiB", "1", "1GB", 1.5, True, None, {}, 10**30)
+
+BAD_VMS: list[tuple[Any, str]] = [
     (without(VM, "specs"), "specs"),
     (without(VM, "image"), "image"),
     *[({**VM, "specs": without(SPECS, field)}, f"specs.{field}") for field in SPECS],
@@ -34,9 +37,9 @@ BAD_VMS = [
     *[({**VM, "name": name}, "name") for name in ("Web", "-web", "web-", "w" * 64, "", "a.b", "a/b", "ü", 1, ["a"])],
     *[({**VM, "owner": owner}, "owner") for owner in ("Ann", "../etc", "", 1, "a" * 64)],
     *[({**VM, "image": image}, "image") for image in ("", "a/b", "Ä", None, 1, "i" * 64)],
-    *[({**VM, "specs": specs}, "specs") for specs in (None, [], "small", 1)],
+    *[({**VM, "specs": specs}, "specs") for specs in BAD_SPECS],
     *[(spec(cpu=cpu), "specs.cpu") for cpu in (0, -1, 513, 1.0, "1", True, None, 10**30, [1])],
-    *[(spec(ram=ram), "specs.ram") for ram in (0, "63MiB", -1, "65TiB", "1", "1GB", 1.5, True, None, {}, 10**30)],
+    *[(spec(ram=ram), "specs.ram") for ram in BAD_RAM],
     *[(spec(ssd=ssd), "specs.ssd") for ssd in (0, -1, "1025TiB", "1 lightyear", 0.5, None, "9" * 50 + "GiB")],
     *[(spec(hdd=hdd), "specs.hdd") for hdd in (-1, "1025TiB", "x", None)],
     *[({**VM, "requested": requested}, "requested") for requested in ("SUSPENDED", "DELETED", "running", 1, None)],
@@ -46,7 +49,7 @@ BAD_VMS = [
     (1, "body"),
 ]
 
-BAD_IMAGES = [
+BAD_IMAGES: list[tuple[Any, str]] = [
     *[(without(IMAGE, field), field) for field in IMAGE],
     *[({**IMAGE, "name": name}, "name") for name in ("Debian", "", "-a", "a/b", 1, None, "a" * 64)],
     *[({**IMAGE, "file": file}, "file") for file in ("../x", "/etc/passwd", ".x", "", "a/b", 1, None, "f" * 256)],

@@ -97,7 +97,7 @@ class World:
             for entry in listing.entries:
                 if keys.last_part(entry.key) == vm_uuid:
                     self.remove(entry.key)
-        entry = self.store.get(keys.vm(vm_uuid))
-        assert entry
-        step = admission.release_vm(VmRequest.read(entry.key, entry.value), entry.mod_revision)
+        request = self.store.get(keys.vm(vm_uuid))
+        assert request
+        step = admission.release_vm(VmRequest.read(request.key, request.value), request.mod_revision)
         self.store.commit(step.compares, step.operations)
