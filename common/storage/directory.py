@@ -207,6 +207,7 @@ class _Directory:
             # A name of its own: the qemu-img of a killed daemon may still be at work on the last one.
             draft = folder / f".{name}.{uuid.uuid4()}"
             _qemu_img("create", "-q", "-f", "qcow2", *options, str(draft), f"{size_mib}M")
+            draft.chmod(0o600)  # what libvirtd hands to QEMU's user is still nobody else's to read
             _rename_durably(draft, folder / f"{name}.qcow2")
 
     def capacity(self) -> StoreCapacity:

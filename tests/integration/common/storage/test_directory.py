@@ -32,6 +32,7 @@ def test_templates_are_read_only_and_the_store_can_be_moved(tmp_path: Path) -> N
     assert (tmp_path / f"a/templates/{IMAGE}.qcow2").stat().st_mode & 0o777 == 0o444
     (tmp_path / "a").rename(tmp_path / "b")
     disk = tmp_path / f"b/vms/{VM}/root.qcow2"
+    assert disk.stat().st_mode & 0o777 == 0o600
     subprocess.run(["qemu-img", "info", "--backing-chain", str(disk)], check=True, capture_output=True)
 
 
