@@ -29,7 +29,7 @@ def vm_goal(accepted: Resource) -> Goal:
         if vm["observed_generation"] < generation:
             return False  # the host has not taken notice yet
         if vm["status"] == requested:
-            return True
+            return bool(requested != "DELETED")  # there is still a record of it, which keeps its name taken
         # A guest that powered itself off stays off, until it is started again.
         if vm["status"] == "ERROR" or (vm["status"] == "STOPPED" and requested != "DELETED"):
             raise CliError(f"{name}: {describe(vm)}")

@@ -1,0 +1,83 @@
+"""When waiting is over."""
+
+from typing import Any
+
+import pytest
+
+from ucloud_cli.errors import CliError
+from ucloud_cli.goals import image_goal, vm_goal
+
+ACCEPTED: dict[str, Any] = {
+    "name": "web",
+    "requested": "RUNNING",
+    "generation": 2,
+    "observed_generation": 1,
+    "status": "STOPPED",
+    "reason": "",
+}
+
+
+def vm(**changes: Any) -> dict[str, Any]:
+    return {**ACCEPTED, "observed_generation": 2, **changes}
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        vm(generation=1, requested="STOPPED", status="STOPPED"),
+        vm(observed_generation=1, status="RUNNING"),
+        vm(observed_generation=1, status="ERROR"),
+        vm(observed_generation=0, status="PENDING"),
+        vm(status="STARTING"),
+        vm(status="KILLED"),
+        vm(status="UNKNOWN"),
+    ],
+)
+def test_not_yet(seen: dict[str, Any]) -> None:
+    assert not vm_goal(ACCEPTED)(seen)
+
+
+def test_done() -> None:
+    assert vm_goal(ACCEPTED)(vm(status="RUNNING"))
+    assert vm_goal({**ACCEPTED, "requested": "STOPPED"})(vm(requested="STOPPED", status="STOPPED"))
+    assert vm_goal({**ACCEPTED, "requested": "DELETED"})(None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (None, "deleted it meanwhile"),
+        (vm(requested="STOPPED"), "requested STOPPED meanwhile"),
+        (vm(status="ERROR", reason="no image"), "web: ERROR: no image"),
+        (vm(status="STOPPED", reason="powered off by the guest"), "STOPPED: powered off by the guest"),
+    ],
+)
+def test_never(seen: dict[str, Any] | None, words: str) -> None:
+    with pytest.raises(CliError, match=words):
+        vm_goal(ACCEPTED)(seen)
+
+
+def test_a_vm_is_deleted_when_there_is_no_record_of_it() -> None:
+    goal = vm_goal({**ACCEPTED, "requested": "DELETED"})
+    for status in ("RUNNING", "STOPPED", "DELETING", "DELETED"):
+        assert not goal(vm(requested="DELETED", status=status))
+    assert goal(None)
+
+
+def image(status: str, requested: str = "READY") -> dict[str, Any]:
+    return {"name": "debian", "requested": requested, "status": status, "reason": "why"}
+
+
+def test_an_image_is_ready_or_rejected_and_an_error_may_pass() -> None:
+    goal = image_goal(image("PENDING"))
+    assert [goal(image(status)) for status in ("PENDING", "IMPORTING", "ERROR", "READY")] == [False, False, False, True]
+    with pytest.raises(CliError, match="debian: REJECTED: why"):
+        goal(image("REJECTED"))
+    with pytest.raises(CliError, match="deletion"):
+        goal(image("DELETING", "DELETED"))
+
+
+def test_a_deleted_image_is_gone() -> None:
+    goal = image_goal(image("DELETING", "DELETED"))
+    assert not goal(image("DELETING", "DELETED"))
+    assert goal(None)
