@@ -103,8 +103,9 @@ class Scheduler:
         return again_in_s
 
     def _begin_term(self, guard: Compare) -> None:
-        """Learn what the former leader wrote last."""
+        """Learn what the former leader wrote last, and of which requests."""
         self._caches.placements.refresh()
+        self._caches.vms.refresh()
         self._world.absorb_all()
         self._term = guard
 

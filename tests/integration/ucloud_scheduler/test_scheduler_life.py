@@ -39,8 +39,8 @@ def test_what_finds_no_room_says_why_and_is_placed_when_there_is_some(
     large = cloud.add_vm(Specs(cpu=1, ram_mib=65536, ssd_mib=1024))
     cloud.wait_reason(large.uuid, "there is no host yet")
     cloud.add_host("small")
-    cloud.add_host("draining", ram_mib=65536)
     cloud.set_host("draining", HostState.DRAINING)
+    cloud.add_host("draining", ram_mib=65536)
     cloud.put(keys.host_status("silent"), b'{"version":1,"name":"silent","cpu":1,"ram_mib":65536}')
     cloud.wait_reason(large.uuid, "no host has 64 GiB RAM free: 1 too small, 1 draining, 1 silent")
     # It is in nobody's way.
