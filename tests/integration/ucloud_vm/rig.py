@@ -49,6 +49,7 @@ class Rig:
             "UCLOUD_HEALTH_PORT": str(port),
             "UCLOUD_HOST_NAME": host.name,
             "UCLOUD_STORAGE_SSD_DIRECTORY": str(self.store_directory),
+            "UCLOUD_STORAGE_HDD_DIRECTORY": str(host.data / "hdd"),
             "UCLOUD_VM_LIBVIRT_URI": self.libvirt_uri,
             "UCLOUD_VM_RUN_DIRECTORY": str(host.run / "vm"),
             "UCLOUD_VM_LOG_DIRECTORY": str(host.data / "log"),
@@ -265,7 +266,7 @@ class Rig:
 
     def files(self, vm_uuid: str) -> list[Path]:
         """Every file and folder that is named for the VM."""
-        folders = (self.store_directory, self.host.run / "vm", self.host.data / "log")
+        folders = (self.store_directory, self.host.data / "hdd", self.host.run / "vm", self.host.data / "log")
         return [path for folder in folders for path in folder.rglob("*") if vm_uuid in str(path)]
 
     def listening(self, pid: int) -> list[str]:

@@ -92,14 +92,15 @@ def test_a_guest_that_does_not_answer_loses_its_power(rig: Rig) -> None:
 
 def test_a_vm_may_be_made_without_being_started(rig: Rig) -> None:
     vm = rig.new_vm()
-    rig.order(vm, Requested.STOPPED, 1, BLANK)
+    rig.order(vm, Requested.STOPPED, 1, BLANK, specs=Specs(cpu=1, ram_mib=64, ssd_mib=256, hdd_mib=32))
     rig.wait_status(vm, Actual.STOPPED, 1)
     assert rig.domains() == [vm]
     assert rig.qemu_pids(vm) == set()
     # New specs hold from the next start.
-    rig.order(vm, Requested.RUNNING, 2, BLANK, specs=Specs(cpu=2, ram_mib=64, ssd_mib=256))
+    rig.order(vm, Requested.RUNNING, 2, BLANK, specs=Specs(cpu=2, ram_mib=64, ssd_mib=256, hdd_mib=32))
     rig.wait_status(vm, Actual.RUNNING, 2)
     assert rig.virsh("vcpucount", f"ucloud-{vm}", "--live").strip() == "2"
+    assert str(32 * 1024 * 1024) in rig.virsh("domblkinfo", f"ucloud-{vm}", "vdb")
     rig.delete(vm, 3)
 
 
