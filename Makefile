@@ -48,7 +48,7 @@ format: install ## put the code into its format
 	@ruff format --quiet $(sources)
 
 bench: install ## measure
-	@set -e; for program in bench/*.py; do echo "== $$program"; $(python) "$$program"; done
+	@set -e; for program in bench/*.py; do echo "== $$program"; $(python) -m "bench.$$(basename "$$program" .py)"; done
 
 lock: install ## resolve pyproject.toml and Pipfile anew into Pipfile.lock, which names no package index
 	@PIPENV_VENV_IN_PROJECT=1 PIPENV_IGNORE_VIRTUALENVS=1 .tools/bin/pipenv lock --python /usr/bin/python3
