@@ -154,8 +154,13 @@ class Cache(Generic[R]):
         listed = {entry.key for entry in listing.entries}
         self._malformed = {key: error for key, error in self._malformed.items() if key in listed}
         for entry in listing.entries:
-            if self._removed.get(entry.key, 0) < entry.mod_revision and entry.key not in self._records:
-                self._enter(entry, before.get(entry.key))
+            if self._removed.get(entry.key, 0) >= entry.mod_revision or entry.key in self._records:
+                continue
+            known = before.get(entry.key)
+            if known and known.mod_revision == entry.mod_revision:
+                self._records[entry.key] = known  # it need not be read again
+            else:
+                self._enter(entry, known)
         self._revision = self._listed_at = listing.revision
         self._metrics.lists.labels(self.prefix).inc()
         return set(before) | listed
