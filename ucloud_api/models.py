@@ -89,6 +89,8 @@ class OvercommitPatch(_In):
 class HostPatch(_In):
     """The admin's word on a host; what is left out stays."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
     state: Annotated[HostState | None, Field(description="enabled, draining or disabled.")] = None
     overcommit: Annotated[OvercommitPatch | None, Field(description="An object with cpu, ram or disk.")] = None
 

@@ -163,7 +163,7 @@ class State:
     def is_alive(self, host: str) -> bool:
         """Whether a host's sign of life is there; one that can't be read is one all the same."""
         key = keys.alive(host)
-        return self.alive.get(key) is not None or key in self.alive.malformed
+        return self.alive.get(key) is not None or self.alive.is_malformed(key)
 
 
 def current_state() -> State:

@@ -44,7 +44,7 @@ def print_one(item: Resource, fields: Columns, how: str) -> None:
         return
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True, style="bold")
-    table.add_column(overflow="fold")
+    table.add_column(no_wrap=True)
     for title, look in fields.items():
         table.add_row(title, _cell(look(item)))
     _print_table(table)
@@ -63,13 +63,13 @@ def _print_data(data: object, how: str) -> None:
 
 
 def _print_table(table: Table) -> None:
-    """To a terminal with colours and its width; else plain, a line per row however long it gets."""
-    if sys.stdout.isatty():
-        Console().print(table)
-        return
-    plain = io.StringIO()
-    Console(file=plain, width=10_000, color_system=None).print(table)
-    for line in plain.getvalue().splitlines():
+    """Print it with a line per row however long it gets: a uuid that was cut off is of no use.
+
+    In colours on a terminal, else plain.
+    """
+    text = io.StringIO()
+    Console(file=text, width=10_000, force_terminal=sys.stdout.isatty() or None).print(table)
+    for line in text.getvalue().splitlines():
         click.echo(line.rstrip())
 
 
