@@ -29,7 +29,7 @@ class Client:
 
     def create(self, name: str) -> None:
         """Ask for a stopped VM until the API says that it has it."""
-        specs = {"cpu": 1, "ram": "64MiB", "ssd": 1}
+        specs = {"cpu": 1, "ram": "64MiB", "ssd": "128MiB"}
         body = {"name": name, "image": self.image, "specs": specs, "requested": "STOPPED"}
         deadline = time.monotonic() + 60
         patience = threading.Event()
