@@ -74,7 +74,7 @@ class Cloud:
             host.create()
             self._write_settings(host.settings_file, host.settings)
         self._write_settings(self._control_settings_file, self._control_settings)
-        for directory in (self.store_directory, self.upload_directory("admin")):
+        for directory in (self.store_directory, self.upload_directory("admin"), self._temporary_directory):
             directory.mkdir(parents=True, exist_ok=True)
         say("daemons")
         self.services.apply(self._programs(), self._service_environment())
@@ -236,6 +236,10 @@ class Cloud:
         return self.data / "control/ucloud.conf"
 
     @property
+    def _temporary_directory(self) -> Path:
+        return self.data / "tmp"
+
+    @property
     def _control_settings(self) -> dict[str, dict[str, str]]:
         return {
             "health": {"address": self.network.control_address},
@@ -293,7 +297,9 @@ class Cloud:
             parser.write(output)
 
     def _service_environment(self) -> dict[str, str]:
-        return {_MARK: f"{self.name}-{self.identity}", "PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root"}
+        mark = f"{self.name}-{self.identity}"
+        # What a killed daemon leaves in the folder for temporary files goes with the cloud.
+        return {_MARK: mark, "PATH": PATH, "LANG": "C.UTF-8", "HOME": "/root", "TMPDIR": str(self._temporary_directory)}
 
     def _programs(self) -> list[Program]:
         control = {"UCLOUD_CONFIG": str(self._control_settings_file)}

@@ -3,8 +3,10 @@
 Threads, because a stream of events holds one for as long as its client watches. Each worker makes its own state.
 """
 
+import ctypes
 import logging
 import shutil
+import signal
 from types import FrameType
 from typing import Any
 
@@ -18,6 +20,7 @@ from ucloud_api.app import create_app
 from ucloud_api.state import State
 
 _GRACEFUL_TIMEOUT_S = 10
+_PR_SET_PDEATHSIG = 1
 
 
 class _Logger(Logger):  # type: ignore[misc]
@@ -61,6 +64,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "proc_name": "ucloud-api",
             "graceful_timeout": _GRACEFUL_TIMEOUT_S,
             "control_socket_disable": True,
+            "post_fork": lambda _arbiter, _worker: _end_with_parent(),
             "child_exit": lambda _arbiter, worker: mark_process_dead(worker.pid),  # type: ignore[no-untyped-call]
             "on_exit": lambda _arbiter: shutil.rmtree(self._metrics_directory, ignore_errors=True),
         }
@@ -72,3 +76,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         state = State(self._configuration)
         state.start()
         return create_app(state)
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent dies: a worker left alone would hold the port (prctl(2))."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
