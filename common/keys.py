@@ -20,6 +20,10 @@ USER = f"{ROOT}user/"
 LEADER = f"{ROOT}leader/"
 
 
+NO_HOST = "-"
+"""Stands for the host in the status of a VM that has none; no host can be called so."""
+
+
 def vm(vm_uuid: str) -> str:
     """The request for a VM, written by ucloud_api."""
     return f"{VM}{vm_uuid}"

@@ -31,9 +31,6 @@ R = TypeVar("R", bound=Record)
 STORE_TIMEOUT_S = 4.0
 """How long a client waits for etcd before it is told that etcd is away."""
 
-NO_HOST = "-"
-"""No host can have this name: the scheduler reports under it why a VM has no host."""
-
 _RETRY_S = 2.0
 
 
@@ -97,10 +94,6 @@ class State:
                 # For instance, the password is wrong. Clients get 503 meanwhile, /healthz says which cache it is.
                 _log.error("%s can't be watched: %s", cache.prefix, error)
                 self._stop.wait(_RETRY_S)
-            except ValueError:
-                # gRPC's error for a call on a channel that `close` has just closed.
-                if not self._stop.is_set():
-                    raise
 
     def end_streams(self) -> None:
         """Let the streams end, for a worker that is to stop."""
@@ -149,7 +142,7 @@ class State:
             and placement.record.role is Role.RUN
         ]
         # A later epoch supersedes an earlier one; there is more than one only in between.
-        order, host = max(running, key=lambda each: each[0].epoch, default=(None, NO_HOST))
+        order, host = max(running, key=lambda each: each[0].epoch, default=(None, keys.NO_HOST))
         status = self.vm_statuses.get(keys.vm_status(host, request.uuid))
         return VmFacts(
             request,

@@ -12,7 +12,7 @@ from common import admission, keys
 from common.errors import Conflict, LeadershipLost
 from common.schemas.record import Record
 from common.store import MAX_OPERATIONS, Compare, Delete, Operation, Put, Store, absent, unchanged
-from ucloud_scheduler.views import NOWHERE, Vm
+from ucloud_scheduler.views import Vm
 from ucloud_scheduler.writes import Clear, Place, Release, Report, Update, Write
 
 _log = logging.getLogger(__name__)
@@ -92,9 +92,9 @@ def _step(write: Write) -> Step:
             same_placement = unchanged(key, vm.placements[write.host].revision)
             return _puts(write, (same_request, same_placement), {key: write.placement})
         case Report():
-            return _puts(write, (same_request,), {keys.vm_status(NOWHERE, vm.uuid): write.status})
+            return _puts(write, (same_request,), {keys.vm_status(keys.NO_HOST, vm.uuid): write.status})
         case Clear():
-            return _puts(write, (), {keys.vm_status(NOWHERE, vm.uuid): None})
+            return _puts(write, (), {keys.vm_status(keys.NO_HOST, vm.uuid): None})
         case Release():
             return _release(write)
 
@@ -117,7 +117,7 @@ def _release(write: Release) -> Step:
 
 
 def _no_report(vm: Vm) -> dict[str, Record | None]:
-    return {keys.vm_status(NOWHERE, vm.uuid): None} if vm.pending else {}
+    return {keys.vm_status(keys.NO_HOST, vm.uuid): None} if vm.pending else {}
 
 
 def _puts(write: Write, compares: tuple[Compare, ...], records: dict[str, Record | None]) -> Step:

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from common.schemas.host import HostState
 from common.schemas.vm import Placement, Specs, VmRequest, VmStatus
 
-NOWHERE = "-"
-"""Stands for the host in the status of a VM that is placed on none."""
-
 
 @dataclass(frozen=True)
 class Disk:

@@ -13,7 +13,7 @@ from common.cache import Cache
 from common.schemas.host import Alive, HostRequest, HostState, HostStatus, Overcommit, StoreCapacity
 from common.schemas.vm import Placement, VmRequest, VmStatus
 from ucloud_scheduler.ledger import Ledger
-from ucloud_scheduler.views import NOWHERE, Disk, Host, Placed, Reported, Snapshot, Vm, specs_of
+from ucloud_scheduler.views import Disk, Host, Placed, Reported, Snapshot, Vm, specs_of
 
 T = TypeVar("T")
 
@@ -72,7 +72,7 @@ class World:
             self.absorb(cache.malformed)
         for vm in list(self._vms.values()):
             self.absorb([keys.vm(vm.uuid), *(keys.placement(host, vm.uuid) for host in vm.placements)])
-            self.absorb(keys.vm_status(host, vm.uuid) for host in (*vm.statuses, NOWHERE))
+            self.absorb(keys.vm_status(host, vm.uuid) for host in (*vm.statuses, keys.NO_HOST))
         for name in list(self._hosts):
             self.absorb([keys.host(name)])
         self._due = dict.fromkeys(self._vms)
@@ -155,7 +155,7 @@ class World:
         cached = self._caches.statuses.get(key)
         is_malformed = self._caches.statuses.is_malformed(key)
         vm = self._vm(vm_uuid)
-        if host == NOWHERE:
+        if host == keys.NO_HOST:
             # One that can't be read is written anew: nobody else writes it.
             self._set(replace(vm, pending=cached.record if cached and not is_malformed else None))
             return
