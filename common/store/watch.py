@@ -96,6 +96,10 @@ class Watch:
                     yield batch
             except grpc.RpcError:
                 self._connection.rotate(stubs)
+            except ValueError:
+                # gRPC's error for a call on a channel that was closed just now.
+                if not self._connection.closed.is_set():
+                    raise
             self._stop.wait(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             delay_s = min(delay_s * 2, _MAX_DELAY_S)
 
