@@ -16,6 +16,7 @@ from common.schemas.leader import Leader
 from common.settings import EtcdSettings, Settings
 from common.store import Delete, Put, Store, present, unchanged
 from devcloud.etcd import EtcdCluster
+from devcloud.waiting import wait_for
 
 REQUESTS, STATUSES = "/t/request/", "/t/status/"
 DEADLINE_S = 10
@@ -127,11 +128,12 @@ def test_it_converges_reports_and_cleans_up(world: World) -> None:
         world.request(f"n{i}")
     for i in range(20):
         world.wait_for(f"n{i}", "there")
-    assert {path.name for path in world.folder.path.iterdir()} == {f"n{i}" for i in range(20)}, "the orphan is gone"
+    names = {f"n{i}" for i in range(20)}
+    wait_for("the end of the orphan", lambda: {path.name for path in world.folder.path.iterdir()} == names, DEADLINE_S)
     assert world.folder.overlaps == 0
     world.withdraw("n3")
     world.wait_for("n3", None)
-    assert not world.folder.observe("n3")
+    wait_for("the end of n3", lambda: not world.folder.observe("n3"), DEADLINE_S)
 
 
 def test_a_failure_is_reported_and_tried_again(world: World) -> None:
