@@ -163,9 +163,7 @@ def test_a_folder_that_is_a_link_is_refused(images: Images, start_daemon: StartI
     assert (status.actual, status.reason) == (ImageActual.REJECTED, "alice has no upload folder")
 
 
-def test_a_small_file_that_unfolds_to_zeros_stays_small(
-    images: Images, start_daemon: StartImageDaemon
-) -> None:
+def test_a_small_file_that_unfolds_to_zeros_stays_small(images: Images, start_daemon: StartImageDaemon) -> None:
     path = images.uploads / "bomb.qcow2"
     qemu_img("create", "-f", "qcow2", path, "256M")
     qemu_io(path, "write -P 0 0 256M")
