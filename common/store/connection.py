@@ -36,6 +36,7 @@ _CHANNEL_OPTIONS = [
 _TRY_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
 _TRY_AGAIN_TEXTS = ("no leader", "leader changed", "not a primary lessor", "too many requests", "request timed out")
 _SAME_MEMBER_TEXTS = ("leader changed", "too many requests")
+_STALE_TOKEN = "invalid auth token"  # noqa: S105 - etcd's words
 ATTEMPT_TIMEOUT_S = 1.5
 FIRST_DELAY_S = 0.02
 MAX_DELAY_S = 1.0
@@ -155,9 +156,9 @@ class Connection:
             try:
                 return method(stubs)(request, timeout=attempt_timeout_s, metadata=self.metadata(stubs))
             except grpc.RpcError as error:
-                if self._is_stale_token(error):
-                    self._token = ""
-                elif not should_try_again(error):
+                if not should_try_again(error) and not (
+                    _STALE_TOKEN in (error.details() or "") and self.forget_token()
+                ):
                     raise Refused(error.code().name, error.details() or "no details") from error
                 if on_retry:
                     on_retry()
@@ -166,6 +167,12 @@ class Connection:
                     self.rotate(stubs)
                 if time.monotonic() + delay_s > deadline or self._closed.is_set():
                     raise Unavailable("etcd", f"{', '.join(self.options.endpoints)}: {details}") from error
+            except ValueError as error:
+                # gRPC's error for a channel that was closed since `stubs` was taken.
+                if self._closed.is_set():
+                    raise Unavailable("etcd", "the connection was closed") from error
+                if stubs.number == self.stubs.number:
+                    raise
             self._closed.wait(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             delay_s = min(delay_s * 2, MAX_DELAY_S)
 
@@ -178,8 +185,11 @@ class Connection:
             self._token = stubs.auth.Authenticate(request, timeout=ATTEMPT_TIMEOUT_S).token
         return (("token", self._token),)
 
-    def _is_stale_token(self, error: grpc.RpcError) -> bool:
-        return bool(self._token) and "invalid auth token" in (error.details() or "")
+    def forget_token(self) -> bool:
+        """Have the next call ask for a new token; False when there was none."""
+        had_one = bool(self._token)
+        self._token = ""
+        return had_one
 
     def close(self) -> None:
         """End all calls; what waits for a repetition gives up."""

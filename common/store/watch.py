@@ -84,6 +84,7 @@ class Watch:
         self._prefix = prefix
         self._next = start_revision
         self._stop = stop
+        self._was_denied = False
 
     def changes(self) -> Iterator[tuple[Change, ...]]:
         """Batches of changes, over as many streams as it takes."""
@@ -95,6 +96,7 @@ class Watch:
                     delay_s = FIRST_DELAY_S
                     yield batch
             except grpc.RpcError:
+                self._connection.forget_token()
                 self._connection.rotate(stubs)
             except ValueError:
                 # gRPC's error for a call on a channel that was closed just now.
@@ -115,6 +117,7 @@ class Watch:
                 self._check(response)
                 if response.canceled:
                     return
+                self._was_denied = False
                 yield tuple(_change(event) for event in response.events)
                 if response.events:
                     self._next = response.events[-1].kv.mod_revision + 1
@@ -123,7 +126,11 @@ class Watch:
 
     def _check(self, response: Any) -> None:
         if response.canceled and "permission denied" in response.cancel_reason:
-            raise WatchForbidden(f"{self._prefix}: {response.cancel_reason}")
+            # Also what etcd says of a token that it knows no more, as after a restart.
+            if self._was_denied or not self._connection.forget_token():
+                raise WatchForbidden(f"{self._prefix}: {response.cancel_reason}")
+            self._was_denied = True
+            return
         if response.compact_revision or "compacted" in response.cancel_reason:
             raise Compacted(f"{self._prefix} at revision {self._next}")
         # A store that was restored, or another one: a revision of the future would wait in silence.

@@ -1,9 +1,9 @@
 """etcd behind TLS, with users: certificates and passwords are used, wrong ones are refused with a clear word."""
 
+import base64
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,22 +16,60 @@ from devcloud.etcd import EtcdCluster, find_binary
 from devcloud.waiting import wait_for
 
 
-@dataclass(frozen=True)
 class SecureEtcd:
-    """An etcd that speaks TLS only and asks for a user."""
+    """An etcd that speaks TLS only and, once `protect` was called, asks for a user."""
 
-    endpoint: str
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._member = EtcdCluster(folder).members[0]
+        self.endpoint = self._member.endpoint
+        self._url = f"https://{self.endpoint}"
+        self._ca = str(folder / "ca.pem")
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def settings(self, user: str = "h1", password: str = "secret-of-h1") -> EtcdSettings:
-        password_file = self.folder / f"{user}.password"
+    def start(self) -> None:
+        """Start it with the data of its last life; returns when it answers."""
+        arguments = [
+            *(str(find_binary()), "--data-dir", str(self.folder / "data"), "--log-level", "error"),
+            *("--listen-client-urls", self._url, "--advertise-client-urls", self._url),
+            *("--listen-peer-urls", self._member.peer_url),
+            *("--cert-file", self._ca, "--key-file", str(self.folder / "key.pem")),
+        ]
+        self._process = subprocess.Popen(arguments)
+        wait_for("etcd", self._is_up, 20)
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    def protect(self) -> None:
+        """Let user h1 read and write /mine/, and nobody anything else."""
+        self._post("user/add", {"name": "root", "password": "root-secret"})
+        self._post("user/add", {"name": "h1", "password": "secret-of-h1"})
+        self._post("role/add", {"name": "h1"})
+        start, end = (base64.b64encode(key).decode() for key in (b"/mine/", b"/mine0"))
+        permission = {"permType": "READWRITE", "key": start, "range_end": end}
+        self._post("role/grant", {"name": "h1", "perm": permission})
+        self._post("user/grant", {"user": "h1", "role": "h1"})
+        self._post("user/grant", {"user": "root", "role": "root"})
+        self._post("enable", {})
+
+    def settings(self, password: str = "secret-of-h1") -> EtcdSettings:
+        """The settings of a daemon that comes as user h1."""
+        password_file = self.folder / "password"
         password_file.write_text(password + "\n")
-        return EtcdSettings(
-            endpoints=(self.endpoint,),
-            ca_file=str(self.folder / "ca.pem"),
-            user=user,
-            password_file=str(password_file),
-        )
+        return EtcdSettings(endpoints=(self.endpoint,), ca_file=self._ca, user="h1", password_file=str(password_file))
+
+    def _post(self, path: str, body: dict[str, object]) -> None:
+        answer = requests.post(f"{self._url}/v3/auth/{path}", json=body, verify=self._ca, timeout=5)
+        assert answer.ok, answer.text
+
+    def _is_up(self) -> bool:
+        try:
+            return requests.get(f"{self._url}/health", verify=self._ca, timeout=1).ok
+        except requests.RequestException:
+            return False
 
 
 def _certificate(folder: Path) -> None:
@@ -42,45 +80,18 @@ def _certificate(folder: Path) -> None:
     subprocess.run([*request, *names, *files], cwd=folder, check=True, capture_output=True)
 
 
-def _post(url: str, ca: Path, path: str, body: dict[str, object]) -> None:
-    answer = requests.post(f"{url}/v3/auth/{path}", json=body, verify=str(ca), timeout=5)
-    assert answer.ok, answer.text
-
-
 @pytest.fixture(scope="module")
 def secure_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureEtcd]:
+    """An etcd behind TLS that asks for a user."""
     folder = tmp_path_factory.mktemp("tls")
     _certificate(folder)
-    member = EtcdCluster(folder).members[0]
-    url = f"https://{member.endpoint}"
-    arguments = [
-        *(str(find_binary()), "--data-dir", str(folder / "data"), "--listen-peer-urls", member.peer_url),
-        *("--listen-client-urls", url, "--advertise-client-urls", url, "--cert-file", str(folder / "ca.pem")),
-        *("--key-file", str(folder / "key.pem"), "--log-level", "error"),
-    ]
-    with subprocess.Popen(arguments) as process:
-        try:
-            ca = folder / "ca.pem"
-            wait_for("etcd", lambda: _is_up(url, ca), 20)
-            _post(url, ca, "user/add", {"name": "root", "password": "root-secret"})
-            _post(url, ca, "user/add", {"name": "h1", "password": "secret-of-h1"})
-            _post(url, ca, "role/add", {"name": "h1"})
-            # readwrite on /mine/ (base64) up to its end
-            permission = {"permType": "READWRITE", "key": "L21pbmUv", "range_end": "L21pbmUw"}
-            _post(url, ca, "role/grant", {"name": "h1", "perm": permission})
-            _post(url, ca, "user/grant", {"user": "h1", "role": "h1"})
-            _post(url, ca, "user/grant", {"user": "root", "role": "root"})
-            _post(url, ca, "enable", {})
-            yield SecureEtcd(member.endpoint, folder)
-        finally:
-            process.kill()
-
-
-def _is_up(url: str, ca: Path) -> bool:
+    secure = SecureEtcd(folder)
     try:
-        return requests.get(f"{url}/health", verify=str(ca), timeout=1).ok
-    except requests.RequestException:
-        return False
+        secure.start()
+        secure.protect()
+        yield secure
+    finally:
+        secure.kill()
 
 
 def test_a_user_reads_writes_and_watches_what_is_its_own(secure_etcd: SecureEtcd) -> None:
@@ -93,6 +104,20 @@ def test_a_user_reads_writes_and_watches_what_is_its_own(secure_etcd: SecureEtcd
     with pytest.raises(UcloudError, match="permission denied"):
         next(store.watch("/yours/", revision, threading.Event()))
     store.close()
+
+
+def test_a_watch_outlives_the_token_that_it_began_with(secure_etcd: SecureEtcd) -> None:
+    watcher, writer = (Store(EtcdOptions.from_settings(secure_etcd.settings())) for _ in range(2))
+    revision = writer.commit([absent("/mine/before")], [Put("/mine/before", b"")])
+    changes = (change for batch in watcher.watch("/mine/", revision, threading.Event()) for change in batch)
+    assert next(changes).key == "/mine/before"
+    # Tokens live in a member's memory.
+    secure_etcd.kill()
+    secure_etcd.start()
+    writer.commit([absent("/mine/after")], [Put("/mine/after", b"")])
+    assert next(changes).key == "/mine/after"
+    watcher.close()
+    writer.close()
 
 
 def test_a_wrong_password_is_refused_and_not_repeated_in_the_error(secure_etcd: SecureEtcd) -> None:
