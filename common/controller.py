@@ -18,7 +18,7 @@ from common.errors import PermanentError, UcloudError
 from common.metrics import Metrics
 from common.queue import WorkQueue
 from common.schemas.record import Record
-from common.store import Compare, Delete, Put, Store, unchanged
+from common.store import Compare, Delete, Operation, Put, Store, unchanged
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
@@ -90,12 +90,20 @@ class Controller(Generic[R, S, O, A]):
         self._guard = guard
         self._failures: dict[str, tuple[int, Failure]] = {}
         self._queue = WorkQueue()
-        for cache in (requests, statuses):
-            cache.subscribe(lambda key, prefix=cache.prefix: self.look(key.removeprefix(prefix)))  # type: ignore[misc]
+        self._reported: dict[str, S] = {}
+        requests.subscribe(lambda key: self.look(key.removeprefix(requests.prefix)))
+        statuses.subscribe(self._look_unless_reported)
 
     def look(self, name: str, after_s: float = 0) -> None:
         """Something may have happened to `name`: look at it."""
         self._queue.add(name, after_s)
+
+    def _look_unless_reported(self, status_key: str) -> None:
+        """A status has changed: look, unless it says what this controller reported. An echo must cut no pause short."""
+        name = status_key.removeprefix(self._statuses.prefix)
+        cached = self._statuses.get(status_key)
+        if (cached.record if cached else None) != self._reported.get(name) or self._statuses.is_malformed(status_key):
+            self.look(name)
 
     def look_at_all(self) -> None:
         """Look at everything that is requested, reported or present."""
@@ -163,7 +171,7 @@ class Controller(Generic[R, S, O, A]):
         """Decide and act until nothing is left to do; returns when to look again."""
         if self._guard is not None and self._guard() is None:
             return None
-        if self._requests.prefix + name in self._requests.malformed:
+        if self._requests.is_malformed(self._requests.prefix + name):
             return None
         for _ in range(_MAX_ROUNDS):
             previous = self._statuses.get(self._statuses.prefix + name)
@@ -189,13 +197,18 @@ class Controller(Generic[R, S, O, A]):
         """Report, if that says anything new."""
         key = self._statuses.prefix + name
         known = self._statuses.get(key)
-        if status == (known.record if known else None) and key not in self._statuses.malformed:
+        is_malformed = self._statuses.is_malformed(key)
+        if status == (known.record if known else None) and not is_malformed:
             return
         revision = known.mod_revision if known else 0
-        if key in self._statuses.malformed:
+        if is_malformed:
             entry = self._store.get(key)
             revision = entry.mod_revision if entry else 0
         guard = self._guard() if self._guard else None
         compares = [unchanged(key, revision)] + ([guard] if guard else [])
-        operation = Put(key, status.to_json()) if status is not None else Delete(key)
+        operation: Operation = Delete(key)
+        self._reported.pop(name, None)
+        if status is not None:
+            operation = Put(key, status.to_json())
+            self._reported[name] = status
         self._statuses.note(key, status, self._store.commit(compares, [operation]))

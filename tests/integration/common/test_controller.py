@@ -1,6 +1,5 @@
 """The control loop against a real etcd, with a machine that is a folder: a request is a file that should exist."""
 
-import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -73,13 +72,7 @@ class World:
         self._daemon = daemon
         self._statuses = daemon.cache(STATUSES, Leader)
         self._requests = daemon.cache(REQUESTS, HostRequest)
-        self._news = threading.Condition()
         self.controller = Controller(daemon.store, self._requests, self._statuses, plan, folder, daemon.metrics)
-        self._statuses.subscribe(self._hint)
-
-    def _hint(self, key: str) -> None:
-        with self._news:
-            self._news.notify_all()
 
     def start(self) -> None:
         self._daemon.start("caches", self._statuses.run)
@@ -108,8 +101,7 @@ class World:
                 return said is None and entry is None
             return f'"{said}"'.encode() in entry.value
 
-        with self._news:
-            assert self._news.wait_for(says, DEADLINE_S), f"{name}: {self.store.get(STATUSES + name)}"
+        wait_for(f"the status of {name}: {said}", says, DEADLINE_S)
 
 
 @pytest.fixture
