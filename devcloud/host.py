@@ -1,5 +1,6 @@
 """One VM host: a namespace of its own, its settings, its libvirtd, and the programs that run on it."""
 
+import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,11 @@ class VmHost:
         }
         for path, content in files.items():
             path.write_text(content, encoding="utf-8")
+
+    def libvirtd(self) -> list[str]:
+        """The command that runs its libvirtd, prepared as systemd/libvirtd.service.d/ucloud.conf does."""
+        prepare = f"{sys.executable} -m ucloud_vm.libvirt_prepare"
+        return self.enter("sh", "-c", f"{prepare}; exec libvirtd --pid-file /run/libvirt/libvirtd.pid")
 
     def enter(self, *command: str) -> list[str]:
         """The command that runs `command` on this host; its process id stays that of the command."""

@@ -37,7 +37,7 @@ def scheduler(number: int, environment: Mapping[str, str], address: str) -> Prog
 
 def of_host(host: VmHost) -> Iterator[Program]:
     """What runs on a VM host, in its namespaces."""
-    yield Program(f"libvirtd@{host.name}", host.enter("libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid"))
+    yield Program(f"libvirtd@{host.name}", host.libvirtd())
     environment = {"UCLOUD_CONFIG": str(host.settings_file)}
     for name in ("ucloud-host-alive", "ucloud-host", "ucloud-vm"):
         url = f"http://[{host.address}]:{_PORTS[name]}/healthz" if name in _PORTS else ""

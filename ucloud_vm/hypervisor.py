@@ -18,6 +18,8 @@ class Power(Enum):
     PAUSED = "paused"
     STUCK = "stuck"
     """Paused by the hypervisor, because a disk can't be written."""
+    STARTING = "starting"
+    """Not yet running, and nobody may be going on with the start: the hypervisor may have died in its midst."""
     CHANGING = "changing"
     """On its way; to be looked at again soon."""
 

@@ -18,6 +18,7 @@ PRESS_AGAIN = timedelta(seconds=10)
 """A guest that is still booting misses the power button."""
 KILLS_REMEMBERED = timedelta(minutes=10)
 RETRY_STUCK = timedelta(seconds=10)
+START_TIMEOUT = timedelta(seconds=10)
 _FIRST_RESTART_S = 1.0
 _MAX_RESTART_S = 60.0
 _LOOK_SOON_S = 1.0
@@ -25,6 +26,7 @@ _LOOK_AGAIN_S = 5.0
 
 POWERED_OFF_BY_GUEST = "powered off by the guest"
 STUCK = "a disk of this VM can't be written, is the store of its host full?"
+START_ABANDONED = "its start was interrupted, it is begun anew"
 NOT_ORDERED = "no placement orders this VM to this host"
 
 
@@ -178,8 +180,8 @@ class _Look:
         if domain.epoch != self.placement.epoch:
             # It was left here from an earlier life: since then the disk may have been written elsewhere.
             return self._do(Actual.STOPPING, PowerOff("it was started for an earlier placement"))
-        if domain.power is Power.CHANGING:
-            return Decision(self.previous or self._status(Actual.STARTING), again_in_s=_LOOK_SOON_S)
+        if domain.power in (Power.STARTING, Power.CHANGING):
+            return self._await_change(domain)
         return self._settle(domain)
 
     def _deploy(self) -> Decision[VmStatus, Action]:
@@ -202,6 +204,19 @@ class _Look:
         wants_hdd = self.placement.request.specs.hdd_mib > 0
         ssd = [] if self.observed.root_disk else ["SSD"]
         return [*ssd, "HDD"] if wants_hdd and not self.observed.hdd_disk else ssd
+
+    def _await_change(self, domain: Domain) -> Decision[VmStatus, Action]:
+        """The domain is on its way. A start that is not this daemon's own any more must not take for ever.
+
+        A libvirtd that died in the midst of a start leaves the guest paused, and its successor does not go on.
+        """
+        if domain.power is Power.CHANGING:
+            return Decision(self.previous or self._status(Actual.STARTING), again_in_s=_LOOK_SOON_S)
+        status = self._status(Actual.STARTING)
+        left = status.since + START_TIMEOUT - self.now
+        if left > timedelta():
+            return Decision(status, again_in_s=left.total_seconds())
+        return self._do(Actual.STOPPING, PowerOff(START_ABANDONED))
 
     def _settle(self, domain: Domain) -> Decision[VmStatus, Action]:
         """Bring a VM that is deployed to the requested state."""

@@ -70,10 +70,7 @@ class Rig:
 
     def begin(self, program: str, **settings: str) -> None:
         """Start a program that may not be well at once."""
-        if program == "libvirtd":
-            command = self.host.enter("libvirtd", "--pid-file", "/run/libvirt/libvirtd.pid")
-        else:
-            command = [sys.executable, "-m", "ucloud_vm"]
+        command = self.host.libvirtd() if program == "libvirtd" else [sys.executable, "-m", "ucloud_vm"]
         environment = {**self._environment, **settings}
         with self.log_file(program).open("ab") as log:
             self._programs[program] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)

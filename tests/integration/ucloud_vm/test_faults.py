@@ -2,9 +2,11 @@
 
 import signal
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from common import keys
 from common.schemas.vm import Actual, Requested
+from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.rig import BLANK, Rig
 from ucloud_vm.plan import NOT_ORDERED
 
@@ -141,7 +143,7 @@ def test_killed_at_any_point_it_completes_what_was_begun(rig: Rig) -> None:
 
 
 def test_libvirtd_killed_at_any_point_is_no_harm(rig: Rig) -> None:
-    for delay_s in (0.05, 0.2):
+    for delay_s in (0.05, 0.1, 0.2):
         vm = rig.new_vm()
         rig.order(vm, Requested.RUNNING, 1, BLANK)
         rig.pass_time(delay_s)
@@ -163,3 +165,33 @@ def test_it_ends_cleanly_and_leaves_guests_running(rig: Rig) -> None:
     assert "ucloud-vm ended" in log
     rig.start("ucloud-vm")
     rig.delete(vm, 2)
+
+
+def test_a_start_that_libvirtd_s_death_leaves_behind_is_begun_anew(rig: Rig) -> None:
+    vm = _interrupt_a_start(rig)
+    rig.start("libvirtd")
+    rig.wait_status(vm, Actual.RUNNING, 1)
+    assert len(rig.qemu_pids(vm)) == 1
+    rig.delete(vm, 2)
+
+
+def _interrupt_a_start(rig: Rig) -> str:
+    """Kill libvirtd between the beginning of a VM's start and the moment at which it knows QEMU's process."""
+    for _ in range(10):
+        vm = rig.new_vm()
+        status_file = rig.host.run / f"libvirt/qemu/ucloud-{vm}.xml"
+        rig.order(vm, Requested.RUNNING, 1, BLANK)
+        wait_for("the beginning of the start", lambda file=status_file: _names_no_process(file), 20, interval_s=0)  # type: ignore[misc]
+        rig.kill("libvirtd")
+        if _names_no_process(status_file):
+            return vm
+        rig.start("libvirtd")
+        rig.delete(vm, 2)
+    raise AssertionError("libvirtd was always faster")
+
+
+def _names_no_process(status_file: Path) -> bool:
+    try:
+        return " pid='0'" in status_file.read_text()
+    except FileNotFoundError:
+        return False

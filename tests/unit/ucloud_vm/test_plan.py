@@ -90,6 +90,30 @@ START = steps.Start(1, SPECS)
         (RUN, off(), status(Actual.DEPLOYING), Actual.STARTING, START),
         (RUN, on(), status(Actual.STARTING), Actual.RUNNING, None),
         (RUN, on(Power.CHANGING), status(Actual.STARTING), Actual.STARTING, None),
+        # A start that the hypervisor's death interrupted: it gets some time, then it is begun anew.
+        (RUN, on(Power.STARTING), status(Actual.STARTING, since_s=9), Actual.STARTING, None),
+        (RUN, on(Power.STARTING), status(Actual.RUNNING), Actual.STARTING, None),
+        (
+            RUN,
+            on(Power.STARTING),
+            status(Actual.STARTING, since_s=11),
+            Actual.STOPPING,
+            steps.PowerOff(steps.START_ABANDONED),
+        ),
+        (
+            STOP,
+            on(Power.STARTING),
+            status(Actual.STARTING, since_s=11),
+            Actual.STOPPING,
+            steps.PowerOff(steps.START_ABANDONED),
+        ),
+        (
+            DELETE,
+            on(Power.STARTING),
+            status(Actual.STARTING),
+            Actual.DELETING,
+            steps.PowerOff("its VM is to be deleted"),
+        ),
         (STOP, off(), status(Actual.DEPLOYING), Actual.STOPPED, None),
         # It was started under an earlier daemon, or its status is lost: it is taken over as it is.
         (RUN, on(), None, Actual.RUNNING, None),
