@@ -212,7 +212,7 @@ class _Look:
         """
         if domain.power is Power.CHANGING:
             return Decision(self.previous or self._status(Actual.STARTING), again_in_s=_LOOK_SOON_S)
-        status = self._status(Actual.STARTING)
+        status = self._status(Actual.STARTING, self.failure.reason if self.failure else "")
         left = status.since + START_TIMEOUT - self.now
         if left > timedelta():
             return Decision(status, again_in_s=left.total_seconds())

@@ -124,7 +124,7 @@ class Console(Part):
     """Where the host answers for a VM's serial log. `token` is the bearer token that opens it."""
 
     url: str
-    token: str
+    token: Annotated[str, Field(repr=False)]
 
 
 EVENTS_KEPT = 20

@@ -104,7 +104,7 @@ class Store:
         answer = self._connection.call(lambda stubs: stubs.kv.Txn, request, on_retry=unanswered.set)
         if answer.succeeded:
             return int(answer.header.revision)
-        if unanswered.is_set() and self._is_done(operations):
+        if unanswered.is_set() and operations and self._is_done(operations):
             return int(answer.header.revision)
         raise conflict_of(compares, [response.response_range.kvs for response in answer.responses])
 
