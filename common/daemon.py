@@ -25,11 +25,6 @@ R = TypeVar("R", bound=Record)
 _STOP_TIMEOUT_S = 10.0
 
 
-def etcd_options(etcd: settings.EtcdSettings, timeout_s: float = 10.0) -> EtcdOptions:
-    """The store's options as the settings say; the password is read from its file."""
-    return EtcdOptions.from_settings(etcd, timeout_s)
-
-
 class Daemon:
     """What a daemon's wiring needs: its settings, a store, caches and threads that end when it is to stop."""
 
@@ -41,7 +36,7 @@ class Daemon:
         self.health = Health()
         self.http = create_app(name, self.health, self.metrics)
         self.port = configuration.health.port or default_port
-        self.store = Store(etcd_options(configuration.etcd))
+        self.store = Store(EtcdOptions.from_settings(configuration.etcd))
         self._threads: list[threading.Thread] = []
         self._at_stop: list[Callable[[], None]] = [self.stop.set]
         self._failed = False

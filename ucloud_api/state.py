@@ -11,7 +11,6 @@ from flask import current_app
 
 from common import keys
 from common.cache import Cache, Cached
-from common.daemon import etcd_options
 from common.errors import UcloudError, Unavailable
 from common.health import Health
 from common.metrics import Metrics
@@ -20,7 +19,7 @@ from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.record import Record
 from common.schemas.vm import Placement, Role, VmRequest, VmStatus
 from common.settings import Settings
-from common.store import Store
+from common.store import EtcdOptions, Store
 from ucloud_api.placements import PlacementIndex
 from ucloud_api.views import VmFacts
 from ucloud_api.watch import Hub
@@ -41,7 +40,7 @@ class State:
         self.settings = configuration
         self.metrics = Metrics()
         self.health = Health()
-        self.store = Store(etcd_options(configuration.etcd, STORE_TIMEOUT_S))
+        self.store = Store(EtcdOptions.from_settings(configuration.etcd, STORE_TIMEOUT_S))
         # Each stream of events holds a thread; the rest must be left for everybody else.
         self.hub = Hub(configuration.api.threads * 3 // 4)
         self._stop = threading.Event()
