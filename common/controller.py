@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from common.cache import Cache, Cached
 from common.decision import Decision, Failure
-from common.errors import PermanentError, UcloudError
+from common.errors import Conflict, LeadershipLost, PermanentError, UcloudError
 from common.metrics import Metrics
 from common.queue import WorkQueue
 from common.schemas.record import Record
@@ -211,4 +211,12 @@ class Controller(Generic[R, S, O, A]):
         if status is not None:
             operation = Put(key, status.to_json())
             self._reported[name] = status
-        self._statuses.note(key, status, self._store.commit(compares, [operation]))
+        try:
+            revision = self._store.commit(compares, [operation])
+        except LeadershipLost:
+            raise
+        except Conflict:
+            # This daemon is the key's only writer, so what the cache holds is not what etcd has.
+            self._statuses.refresh()
+            raise
+        self._statuses.note(key, status, revision)

@@ -104,17 +104,24 @@ class Store:
         answer = self._connection.call(lambda stubs: stubs.kv.Txn, request, on_retry=unanswered.set)
         if answer.succeeded:
             return int(answer.header.revision)
-        if unanswered.is_set() and operations and self._is_done(operations):
-            return int(answer.header.revision)
+        if unanswered.is_set() and (done_at := self._done_at(operations, answer.header.revision)):
+            return done_at
         raise conflict_of(compares, [response.response_range.kvs for response in answer.responses])
 
-    def _is_done(self, operations: Sequence[Operation]) -> bool:
+    def _done_at(self, operations: Sequence[Operation], now: int) -> int | None:
+        """The revision at which all `operations` were carried out, as far as etcd shows it; None if they were not.
+
+        It is that of the keys, not that of etcd by `now`: a later write is compared with it. Removals leave none.
+        """
+        revisions = []
         for operation in operations:
             entry = self.get(operation.key)
             wanted = operation.value if isinstance(operation, Put) else None
             if (entry.value if entry else None) != wanted:
-                return False
-        return True
+                return None
+            if entry:
+                revisions.append(entry.mod_revision)
+        return max(revisions, default=now)
 
     def watch(self, prefix: str, start_revision: int, stop: threading.Event) -> Iterator[tuple[Change, ...]]:
         """All changes below `prefix` from `start_revision` on, in order, each once, until `stop` is set.

@@ -1,4 +1,4 @@
-"""A TCP proxy whose client-to-server direction can be held: what was sent is on its way, and does not arrive yet."""
+"""A TCP proxy that can hold what a client sends (it is on its way, and does not arrive yet) or lose the answers."""
 
 import contextlib
 import socket
@@ -17,6 +17,7 @@ class Proxy:
         self._listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
         self._condition = threading.Condition()
         self._is_holding = False
+        self._is_mute = False
         self._held = b""
         self._answered = 0
         self._sockets: list[socket.socket] = []
@@ -31,6 +32,10 @@ class Proxy:
         """From now on keep what clients send."""
         with self._condition:
             self._is_holding = True
+
+    def mute(self) -> None:
+        """From now on lose what the server answers."""
+        self._is_mute = True
 
     def wait_held(self, content: bytes, timeout_s: float) -> None:
         """Wait until `content` is among what is kept."""
@@ -98,5 +103,6 @@ class Proxy:
                 with self._condition:
                     self._answered += len(chunk)
                     self._condition.notify_all()
-                client.sendall(chunk)
+                if not self._is_mute:
+                    client.sendall(chunk)
             client.shutdown(socket.SHUT_WR)

@@ -15,7 +15,7 @@ from tests.system import world
 
 REQUESTS_PER_S = 20
 SECONDS = 15
-SETTLE_S = 180
+SETTLE_S = 120
 
 
 @dataclass

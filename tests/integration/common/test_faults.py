@@ -11,8 +11,9 @@ from collections.abc import Callable
 import pytest
 
 from common.errors import Conflict, Unavailable
-from common.store import EtcdOptions, Put, Store, absent
+from common.store import Put, Store, absent
 from devcloud.etcd import EtcdCluster
+from tests.integration.common.clients import connected_to
 
 EVENTS = 500
 EVENTS_PER_S = 50
@@ -57,7 +58,7 @@ def test_a_watch_loses_no_numbered_event(etcd3: EtcdCluster, fault: Callable[...
     connected = leader if fault is kill_leader else (leader + 1) % 3
     # Both clients begin at the member that is to fail.
     endpoints = etcd3.endpoints[connected:] + etcd3.endpoints[:connected]
-    watcher, writer = (_connected_to(endpoints) for _ in range(2))
+    watcher, writer = (connected_to(endpoints) for _ in range(2))
     seen: list[int] = []
     arrivals: list[float] = []
     stop, done = threading.Event(), threading.Event()
@@ -94,13 +95,3 @@ def test_a_watch_loses_no_numbered_event(etcd3: EtcdCluster, fault: Callable[...
     assert [int(entry.value) for entry in entries] == list(range(EVENTS))
     for store in (watcher, writer):
         store.close()
-
-
-def _connected_to(endpoints: tuple[str, ...]) -> Store:
-    """A store whose first connection goes to the first endpoint."""
-    for _ in range(100):
-        store = Store(EtcdOptions(endpoints))
-        if store.endpoint == endpoints[0]:
-            return store
-        store.close()
-    raise AssertionError("the store never begins with the first endpoint")

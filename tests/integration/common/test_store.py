@@ -1,9 +1,15 @@
 """The store against a real etcd: reads, compare-guarded commits, leases."""
 
+import threading
+
 import pytest
 
 from common.errors import Conflict, Gone, LeadershipLost, LeaseExpired
 from common.store import Delete, Put, Store, absent, led_by, none_below, present, unchanged
+from devcloud.etcd import EtcdCluster
+from devcloud.waiting import wait_for
+from tests.integration.common.clients import connected_to
+from tests.integration.proxy import Proxy
 
 
 def test_what_is_committed_is_read(store: Store) -> None:
@@ -61,6 +67,31 @@ def test_the_write_of_a_former_leader_is_refused(store: Store) -> None:
     with pytest.raises(LeadershipLost):
         store.commit([led_by("/t/leader", revision), absent("/t/a")], [Put("/t/a", b"")])
     assert store.get("/t/a") is None
+
+
+def test_a_commit_whose_answer_was_lost_tells_the_revision_of_its_keys(store: Store, etcd: EtcdCluster) -> None:
+    with Proxy(etcd.endpoints[0]) as proxy:
+        client = connected_to((proxy.endpoint, etcd.endpoints[0]))
+        assert client.get("/t/a") is None
+        proxy.mute()
+        written: list[int] = []
+
+        def write_twice() -> None:
+            written.append(client.commit([absent("/t/a")], [Put("/t/a", b"1")]))
+            written.append(client.commit([unchanged("/t/a", written[0])], [Put("/t/a", b"2")]))
+
+        writing = threading.Thread(target=write_twice)
+        writing.start()
+        wait_for("the first write", lambda: store.get("/t/a"), 5)
+        # etcd has moved on by the time at which the client asks again, elsewhere.
+        for number in range(10):
+            store.commit([absent(f"/t/other/{number}")], [Put(f"/t/other/{number}", b"")])
+        writing.join(20)
+        client.close()
+    entry = store.get("/t/a")
+    assert entry is not None
+    assert entry.value == b"2"
+    assert written == [entry.create_revision, entry.mod_revision]
 
 
 def test_a_commit_without_a_compare_is_refused(store: Store) -> None:
