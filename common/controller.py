@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 
 from common.cache import Cache, Cached
 from common.decision import Decision, Failure
-from common.errors import Conflict, LeadershipLost, PermanentError, UcloudError
+from common.errors import Conflict, LeadershipLost, PermanentError, StoreError, UcloudError, Unavailable
 from common.metrics import Metrics
 from common.queue import WorkQueue
 from common.schemas.record import Record
@@ -31,7 +31,8 @@ O_contra = TypeVar("O_contra", contravariant=True)
 A_contra = TypeVar("A_contra", contravariant=True)
 
 _FIRST_BACKOFF_S = 0.2
-_MAX_BACKOFF_S = 30.0
+_MAX_BACKOFF_S = 10.0
+_STORE_PAUSE_S = 1.0
 _MAX_ROUNDS = 10
 _LOOK_THROUGH_S = 60.0
 
@@ -146,9 +147,18 @@ class Controller(Generic[R, S, O, A]):
         try:
             again_in_s = self._converge(name, cached)
         except UcloudError as error:
-            again_in_s = self._fail(name, cached.mod_revision if cached else 0, error)
+            if _is_of_the_store(error):
+                again_in_s = self._put_off(name, error)
+            else:
+                again_in_s = self._fail(name, cached.mod_revision if cached else 0, error)
         if again_in_s is not None:
             self.look(name, again_in_s)
+
+    def _put_off(self, name: str, error: UcloudError) -> float:
+        """etcd does not answer, or knows better: nothing has failed on `name`. Returns when to try again."""
+        self._metrics.failures.labels(type(error).__name__).inc()
+        _log.warning("%s: %s", name, error)
+        return _STORE_PAUSE_S * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
     def _fail(self, name: str, request_revision: int, error: UcloudError) -> float:
         """Note a failure; returns when to try again."""
@@ -220,3 +230,7 @@ class Controller(Generic[R, S, O, A]):
             self._statuses.refresh()
             raise
         self._statuses.note(key, status, revision)
+
+
+def _is_of_the_store(error: UcloudError) -> bool:
+    return isinstance(error, StoreError) or (isinstance(error, Unavailable) and error.what == "etcd")

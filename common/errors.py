@@ -69,6 +69,23 @@ class LeaseExpired(StoreError):
     """The lease exists no more; what was bound to it is gone."""
 
 
+class QuotaExceeded(UcloudError):
+    """A request would cost its owner more than the quota allows; `figures` says of each resource what, in words."""
+
+    def __init__(self, owner: str, figures: dict[str, str]) -> None:
+        super().__init__(f"over the quota of {owner}: {'; '.join(figures.values())}")
+        self.owner = owner
+        self.figures = figures
+
+
+class TooManyTries(UcloudError):
+    """Too many wrong guesses: no other one is looked at for `retry_after_s` seconds."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"too many tries, the next one in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
 class Unavailable(UcloudError):
     """A service that is needed does not answer; the same call may succeed later."""
 

@@ -17,6 +17,12 @@ IMAGE = f"{ROOT}image/"
 STATUS_IMAGE = f"{ROOT}status/image/"
 IMAGE_USE = f"{ROOT}image-use/"
 USER = f"{ROOT}user/"
+ACCOUNT = f"{ROOT}account/"
+CHARGE = f"{ROOT}charge/"
+SESSION = f"{ROOT}session/"
+REQUEST = f"{ROOT}request/"
+OTP = f"{ROOT}otp/"
+OTP_TRIES = f"{ROOT}otp-tries/"
 LEADER = f"{ROOT}leader/"
 
 
@@ -87,6 +93,46 @@ def image_use(image_uuid: str, vm_uuid: str) -> str:
 def name(owner: str, kind: str, thing_name: str) -> str:
     """Who of an owner's things of a kind holds a name; charged and released with the thing (common.admission)."""
     return f"{USER}{owner}/name/{kind}/{thing_name}"
+
+
+def names(owner: str) -> str:
+    """The prefix of all names that an owner's things hold."""
+    return f"{USER}{owner}/name/"
+
+
+def account(user: str) -> str:
+    """What a user may do here, written by ucloud_api."""
+    return f"{ACCOUNT}{user}"
+
+
+def charges(owner: str) -> str:
+    """The prefix of all that is charged to an owner's quota."""
+    return f"{CHARGE}{owner}/"
+
+
+def charge(owner: str, vm_uuid: str) -> str:
+    """What a VM takes of its owner's quota; charged and released with the VM (common.admission)."""
+    return f"{CHARGE}{owner}/{vm_uuid}"
+
+
+def session(token_sha256: str) -> str:
+    """The session of a bearer token, known by its digest; lease-bound, written by ucloud_api."""
+    return f"{SESSION}{token_sha256}"
+
+
+def request(user: str, key_sha256: str) -> str:
+    """The answer given to a user's request with an Idempotency-Key; lease-bound, written by ucloud_api."""
+    return f"{REQUEST}{user}/{key_sha256}"
+
+
+def otp(realm: str, entry_name: str) -> str:
+    """The seed of a name in a realm, written and read by ucloud_otp alone."""
+    return f"{OTP}{realm}/{entry_name}"
+
+
+def otp_tries(realm: str, entry_name: str) -> str:
+    """How often in a row a name of a realm was tried with wrong tokens; lease-bound, written by ucloud_otp."""
+    return f"{OTP_TRIES}{realm}/{entry_name}"
 
 
 def leader(daemon: str) -> str:

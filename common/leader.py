@@ -8,14 +8,15 @@ another instance leads.
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
-from common import keys
-from common.errors import Conflict, LeadershipLost, StoreError, Unavailable
+from common import keys, process
+from common.errors import Conflict, LeadershipLost, MalformedRecord, StoreError, Unavailable
 from common.lease import Lease
 from common.metrics import Metrics
 from common.schemas.leader import Leader
-from common.store import Compare, Put, Store, absent, led_by
+from common.store import Compare, Delete, Entry, Put, Store, absent, led_by, unchanged
 
 _log = logging.getLogger(__name__)
 DEFAULT_TTL_S = 3
@@ -60,7 +61,7 @@ class Election:
     def _stand(self, stop: threading.Event) -> None:
         lease = Lease.grant(self._store, self._ttl_s)
         try:
-            record = Leader(instance=self._instance, since=datetime.now(UTC))
+            record = Leader(instance=self._instance, since=datetime.now(UTC), process=process.identity())
             self._store.commit([absent(self.key)], [Put(self.key, record.to_json(), lease.id)])
         except Conflict:
             lease.revoke()
@@ -111,11 +112,27 @@ class Election:
         for listener in self._listeners:
             listener()
 
+    def _succeed(self, leader: Entry) -> bool:
+        """Have nobody lead if the leader was a process of this machine that is dead; so nobody waits for its lease.
+
+        Were it not dead, this would do no harm: as soon as the key is gone, no write of that leader is accepted.
+        """
+        try:
+            record = Leader.read(leader.key, leader.value)
+        except MalformedRecord:
+            return False
+        if not process.is_surely_dead(record.process):
+            return False
+        _log.info("%s: %s is dead", self.key, record.instance)
+        with suppress(Conflict):
+            self._store.commit([unchanged(leader.key, leader.mod_revision)], [Delete(leader.key)])
+        return True
+
     def _wait_for_vacancy(self, stop: threading.Event) -> None:
         entry = self._store.get(self.key)
-        if entry is None:
+        if entry is None or self._succeed(entry):
             return
         # `key` as a prefix: no daemon's name is the beginning of another's.
-        for changes in self._store.watch(self.key, entry.mod_revision + 1, stop):
-            if any(change.value is None for change in changes):
+        for news in self._store.watch(self.key, entry.mod_revision + 1, stop):
+            if any(change.value is None for change in news.changes):
                 return

@@ -24,6 +24,21 @@ class Metrics:
         self.lists = Counter(
             "ucloud_cache_lists_total", "Full listings of a prefix", ["prefix"], registry=self.registry
         )
+        self.store_seconds = Histogram(
+            "ucloud_store_seconds",
+            "Time of a call to etcd, with its repetitions",
+            ["call", "outcome"],
+            registry=self.registry,
+            buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10),
+        )
+        self.store_conflicts = Counter(
+            "ucloud_store_conflicts_total",
+            "Transactions refused: what they rest on had changed",
+            registry=self.registry,
+        )
+        self.watch_reconnects = Counter(
+            "ucloud_watch_reconnects_total", "Streams of a watch after its first", ["prefix"], registry=self.registry
+        )
         self.leading = Gauge("ucloud_leading", "1 while this instance is the elected one", registry=self.registry)
         self.refused_writes = Counter(
             "ucloud_refused_writes_total", "Writes refused because another instance leads", registry=self.registry

@@ -1,6 +1,7 @@
 """Settings: `/etc/ucloud/ucloud.conf` (INI), overridden by `UCLOUD_<SECTION>_<FIELD>` in the environment.
 
-`UCLOUD_CONFIG` names another file. Every setting has a default that suits one machine; docs/operate.md explains them.
+`UCLOUD_CONFIG` names another file. Every setting has a default that suits one machine. The words under each
+field become the commented settings file and docs/settings.md (tools/settings).
 """
 
 import configparser
@@ -13,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from common.errors import ConfigurationError
 from common.schemas.record import describe
-from common.schemas.vm import HostName, OwnerName
+from common.schemas.vm import HostName
 
 DEFAULT_FILE = "/etc/ucloud/ucloud.conf"
 
@@ -23,75 +24,139 @@ def _split(value: object) -> object:
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class EtcdSettings(_Section):
     """How etcd is reached."""
 
     endpoints: Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)] = ("127.0.0.1:2379",)
+    """Where its members answer, separated by commas; IPv6 as `[fd00::1]:2379`."""
     ca_file: str = ""
+    """Who signed the members' certificates; with it, TLS is spoken."""
     cert_file: str = ""
+    """The certificate that this daemon shows; etcd may take its common name for the user."""
     key_file: str = ""
+    """The key of `cert_file`."""
     user: str = ""
+    """The user of etcd, where passwords are used."""
     password_file: str = ""
+    """The file whose content is the password of `user`."""
 
 
 class LogSettings(_Section):
     """What is logged, and how."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least that is logged: DEBUG, INFO, WARNING or ERROR."""
     format: Literal["text", "json"] = "text"
+    """`text`, or `json`: one object per line."""
 
 
 class HealthSettings(_Section):
     """Where a daemon answers /healthz and /metrics; port 0 is the daemon's own default."""
 
     address: str = "::1"
+    """Where /healthz and /metrics are served; on a VM host, an address that the API reaches."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
+    """0: the daemon's own, 9701 (scheduler), 9702 (host), 9703 (vm), 9704 (image)."""
 
 
 class ApiSettings(_Section):
     """The HTTP API."""
 
     address: str = "::1"
+    """Where the API listens."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    """Its TCP port."""
     workers: Annotated[int, Field(ge=1, le=64)] = 2
+    """Processes."""
     threads: Annotated[int, Field(ge=4, le=1000)] = 64
-    default_owner: OwnerName = "admin"
+    """Threads of each process; three quarters of them may be streams of events and consoles."""
+    """Whose images are found by name after the owner's own."""
+    cert_file: str = ""
+    """The certificate, for TLS. Without it, keep the API on `::1` or behind a proxy with TLS."""
+    key_file: str = ""
+    """The key of `cert_file`."""
+    session_ttl_s: Annotated[int, Field(ge=60, le=30 * 24 * 3600)] = 8 * 3600
+    """How long a session lasts, in seconds."""
+    idempotency_ttl_s: Annotated[int, Field(ge=60, le=30 * 24 * 3600)] = 24 * 3600
+    """For how many seconds an Idempotency-Key is remembered."""
+
+
+class OtpSettings(_Section):
+    """One-time tokens: where ucloud_otp answers, and whom the API asks, as which caller.
+
+    `url` may be that of any ungleich-otp, and `ca_file` says who signed its certificate (by default anybody whom the
+    system trusts). The caller's seed is the content of `seed_file`.
+    """
+
+    address: str = "::1"
+    """Where ucloud-otp listens."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 9705
+    """Its TCP port."""
+    threads: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Requests answered at a time."""
+    cert_file: str = ""
+    """The certificate of ucloud-otp, for TLS."""
+    key_file: str = ""
+    """The key of `cert_file`."""
+    url: str = "http://[::1]:9705/ungleichotp/verify/"
+    """Where the API has tokens verified: ucloud-otp, or any ungleich-otp."""
+    ca_file: str = ""
+    """Who signed the certificate of `url`; empty: anybody whom the system trusts."""
+    name: str = "ucloud-api"
+    """As whom the API asks."""
+    realm: str = "ungleich-auth"
+    """The realm of `name`."""
+    seed_file: str = "/etc/ucloud/otp.seed"
+    """The file whose content is the seed of `name`."""
 
 
 class HostSettings(_Section):
     """This machine as a VM host."""
 
     name: HostName = Field(default_factory=lambda: platform.node().split(".")[0].lower() or "localhost")
+    """The host's name in the cloud; by default its hostname."""
     reserved_ram_mib: Annotated[int, Field(ge=0)] = 1024
+    """Memory that VMs don't get, in MiB."""
     alive_ttl_s: Annotated[int, Field(ge=2, le=60)] = 3
+    """A host that is silent for so many seconds gets no new VMs."""
 
 
 class StorageSettings(_Section):
     """The directory store. Hosts that share a store mount it at the same path."""
 
     ssd_directory: Path = Path("/var/lib/ucloud/store")
+    """Templates, and root disks of VMs."""
     hdd_directory: Path | None = None
+    """Second disks of VMs; empty: this host has none."""
 
 
 class VmSettings(_Section):
     """The hypervisor of this host."""
 
     libvirt_uri: str = "qemu:///system"
+    """Where libvirt answers."""
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    """`auto`, `kvm` or `tcg`."""
     run_directory: Path = Path("/run/ucloud/vm")
+    """Sockets of the consoles; a short path, as a unix socket's has at most 107 characters."""
     log_directory: Path = Path("/var/log/ucloud/vm")
+    """What VMs write to their serial consoles."""
     state_directory: Path = Path("/var/lib/ucloud/vm")
+    """The daemon's own lock and key."""
     stop_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 60
+    """For how many seconds a guest may shut down before its power is cut."""
 
 
 class ImageSettings(_Section):
     """Where uploads are looked for, and how large an image may be."""
 
     upload_directory: Path = Path("/var/www")
+    """An image's file is looked for in `<upload_directory>/<owner>/`."""
     max_virtual_gib: Annotated[int, Field(ge=1, le=65536)] = 2048
+    """Larger disks are rejected."""
 
 
 class Settings(_Section):
@@ -101,6 +166,7 @@ class Settings(_Section):
     log: LogSettings = LogSettings()
     health: HealthSettings = HealthSettings()
     api: ApiSettings = ApiSettings()
+    otp: OtpSettings = OtpSettings()
     host: HostSettings = Field(default_factory=HostSettings)
     storage: StorageSettings = StorageSettings()
     vm: VmSettings = VmSettings()

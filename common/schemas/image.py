@@ -30,6 +30,8 @@ class ImageRequest(Record):
     name: ImageName
     file: UploadName
     requested: ImageRequested = ImageRequested.READY
+    public: bool = False
+    """Everybody may make VMs from it."""
     generation: int = 1
     created_at: datetime
 

@@ -10,3 +10,5 @@ class Leader(Record):
 
     instance: str
     since: datetime
+    process: str = ""
+    """Which process it is, for another on the same machine to tell whether it is dead (common.process)."""

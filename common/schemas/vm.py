@@ -1,4 +1,4 @@
-"""A VM: what its owner requests, what the scheduler orders, what the host sees, and which requests are allowed when."""
+"""A VM: what its owner requests, what the scheduler orders, what the host sees, and what may be asked when."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -48,25 +48,42 @@ class Actual(StrEnum):
     """Its host is silent and not yet judged."""
 
 
-_LIVING = frozenset({Requested.RUNNING, Requested.STOPPED, Requested.DELETED})
-_ALL = _LIVING | {Requested.SUSPENDED}
+class Verb(StrEnum):
+    """What an owner can ask for in the life of a VM."""
 
-ALLOWED_REQUESTS: dict[Actual, frozenset[Requested]] = {
-    Actual.PENDING: _LIVING,
-    Actual.DEPLOYING: _LIVING,
-    Actual.STARTING: _LIVING,
-    Actual.RUNNING: _ALL,
-    Actual.SUSPENDED: _ALL,
-    Actual.STOPPING: frozenset({Requested.STOPPED, Requested.DELETED}),
-    Actual.STOPPED: _LIVING,
-    Actual.MIGRATING: _LIVING,
-    Actual.KILLED: _LIVING,
-    Actual.DELETING: frozenset({Requested.DELETED}),
-    Actual.DELETED: frozenset({Requested.DELETED}),
-    Actual.ERROR: _LIVING,
-    Actual.UNKNOWN: _LIVING,
+    START = "start"
+    STOP = "stop"
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    REBOOT = "reboot"
+    RENAME = "rename"
+    RESIZE = "resize"
+    DELETE = "delete"
+
+
+_ALWAYS = frozenset({Verb.RENAME, Verb.DELETE})
+_ON_AND_OFF = _ALWAYS | {Verb.START, Verb.STOP}
+
+ALLOWED_VERBS: dict[Actual, frozenset[Verb]] = {
+    Actual.PENDING: _ON_AND_OFF | {Verb.RESIZE},
+    Actual.DEPLOYING: _ON_AND_OFF,
+    Actual.STARTING: _ON_AND_OFF,
+    Actual.RUNNING: _ON_AND_OFF | {Verb.SUSPEND, Verb.REBOOT, Verb.RESIZE},
+    Actual.SUSPENDED: _ALWAYS | {Verb.STOP, Verb.SUSPEND, Verb.RESUME, Verb.RESIZE},
+    Actual.STOPPING: _ALWAYS | {Verb.STOP},
+    Actual.STOPPED: _ON_AND_OFF | {Verb.RESIZE},
+    Actual.MIGRATING: _ON_AND_OFF,
+    Actual.KILLED: _ON_AND_OFF | {Verb.RESIZE},
+    Actual.DELETING: frozenset({Verb.DELETE}),
+    Actual.DELETED: frozenset({Verb.DELETE}),
+    Actual.ERROR: _ON_AND_OFF | {Verb.RESIZE},
+    Actual.UNKNOWN: _ON_AND_OFF,
 }
-"""Which state may be requested while the VM actually is in one. A suspend needs a guest that runs."""
+"""What may be asked for while the VM actually is in a state.
+
+A suspend or a reboot needs a guest that runs, a resume one that is suspended. What is asked of a VM whose host is
+silent is done when the host is back. A VM that is to be deleted is, for its owner, DELETING whatever else it is.
+"""
 
 
 class Specs(Part):
@@ -88,8 +105,16 @@ class VmRequest(Record):
     image: str
     """The image's uuid."""
     requested: Requested = Requested.RUNNING
+    force: bool = False
+    """To stop or to reboot is to cut the power, without asking the guest."""
+    reboots: int = 0
+    """Counts the reboots asked for; the host has done as many as its status says."""
+    protected: bool = False
+    """It can't be deleted."""
     generation: int = 1
     created_at: datetime
+    changed_at: datetime | None = None
+    """When this generation was requested; None: when it was created."""
     ports: tuple[str, ...] = ()
 
 
@@ -121,7 +146,10 @@ class Event(Part):
 
 
 class Console(Part):
-    """Where the host answers for a VM's serial log. `token` is the bearer token that opens it."""
+    """Where the host answers for a VM: below `url` are `/log`, `/screenshot` and `/console`, which is a websocket.
+
+    `token` is the bearer token that opens them.
+    """
 
     url: str
     token: Annotated[str, Field(repr=False)]
@@ -137,6 +165,13 @@ class VmStatus(Record):
     generation: int
     """The generation of the request that this status is the answer to."""
     actual: Actual
+    reboots: int = 0
+    """How many of the reboots asked for are done."""
+    specs: Specs | None = None
+    """What the guest that is on has: processors and memory as it was started with, disks as it sees them now.
+
+    Where that is not what is requested, its next start brings the rest. None while it is off.
+    """
     reason: str = ""
     since: datetime
     """When `actual` became what it is."""

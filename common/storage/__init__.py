@@ -13,10 +13,14 @@ from common.schemas.host import StoreCapacity
 
 @dataclass(frozen=True)
 class FileDisk:
-    """A disk that is a qcow2 file. `direct_io` says whether its file system can do without the page cache."""
+    """A disk that is a qcow2 file. `direct_io` says whether its file system can do without the page cache.
+
+    `size_mib` is what a guest sees, in whole MiB; 0 when the file is not what it should be.
+    """
 
     path: Path
     direct_io: bool
+    size_mib: int
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,15 @@ class DiskStore(Protocol):
 
     def disks(self, vm_uuid: str) -> VmDisks:
         """What there is of this VM."""
+        ...
+
+    def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """Grow those disks of a VM that are smaller, while nobody uses them; what has no disk gets none. Never shrinks.
+        TemporaryError when there is no room for what they grow by, or a guest holds them."""
+        ...
+
+    def check_growth(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """TemporaryError when there is no room for what `grow` would add; for disks that a hypervisor grows."""
         ...
 
     def remove(self, vm_uuid: str) -> None:

@@ -109,6 +109,26 @@ class DirectoryStore:
             leftovers=any(part.vm(vm_uuid).exists() for part in self._parts()),
         )
 
+    def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """See DiskStore. qemu-img writes the new size last, and takes the lock of the image, which a guest holds."""
+        self.check_growth(vm_uuid, ssd_mib, hdd_mib)
+        for _, disk, size_mib in self._growths(vm_uuid, ssd_mib, hdd_mib):
+            _qemu_img("resize", "-q", "-f", "qcow2", str(disk.path), f"{size_mib}M")
+
+    def check_growth(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """See DiskStore. Disks are sparse; still, what a file system has no room for now must not be promised."""
+        for part, disk, size_mib in self._growths(vm_uuid, ssd_mib, hdd_mib):
+            if part.free_mib() < size_mib - disk.size_mib:
+                raise TemporaryError(
+                    f"can't grow the {disk.path.stem} disk to {size_mib} MiB: its host's store has not that much room"
+                )
+
+    def _growths(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> list[tuple["_Directory", FileDisk, int]]:
+        """The disks that are too small, each with where it is and the size that it is to have."""
+        disks = self.disks(vm_uuid)
+        wanted = ((self._ssd, disks.root, ssd_mib), (self._hdd, disks.hdd, hdd_mib))
+        return [(part, disk, size) for part, disk, size in wanted if part and disk and disk.size_mib < size]
+
     def remove(self, vm_uuid: str) -> None:
         """See DiskStore."""
         for part in self._parts():
@@ -194,7 +214,13 @@ class _Directory:
         """A disk that is whole."""
         self.check()
         path = self.vm(vm_uuid) / f"{name}.qcow2"
-        return FileDisk(path, self._direct_io) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            size_mib = read_header(path).virtual_size_bytes // _MIB
+        except PermanentError:
+            size_mib = 0  # it can still be removed
+        return FileDisk(path, self._direct_io, size_mib)
 
     def create_disk(self, vm_uuid: str, name: str, size_mib: int, options: tuple[str, ...]) -> None:
         """Make a disk under another name, then give it its own."""
@@ -212,10 +238,18 @@ class _Directory:
 
     def capacity(self) -> StoreCapacity:
         """The size of the file system."""
+        numbers = self._measure()
+        return StoreCapacity(store_id=self._store_id, total_mib=numbers.f_blocks * numbers.f_frsize // _MIB)
+
+    def free_mib(self) -> int:
+        """What is left of the file system."""
+        numbers = self._measure()
+        return numbers.f_bavail * numbers.f_frsize // _MIB
+
+    def _measure(self) -> os.statvfs_result:
         self.check()
         with _os_errors(f"measure {self._path}"):
-            numbers = os.statvfs(self._path)
-        return StoreCapacity(store_id=self._store_id, total_mib=numbers.f_blocks * numbers.f_frsize // _MIB)
+            return os.statvfs(self._path)
 
 
 def _checked(name: str) -> str:

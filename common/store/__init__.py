@@ -16,10 +16,11 @@ from common.store.transaction import (
     absent,
     led_by,
     none_below,
+    none_written_since,
     present,
     unchanged,
 )
-from common.store.watch import Change
+from common.store.watch import Change, News, Watch
 
 __all__ = [
     "Change",
@@ -29,12 +30,15 @@ __all__ = [
     "EtcdOptions",
     "Listing",
     "MAX_OPERATIONS",
+    "News",
     "Operation",
     "Put",
     "Store",
+    "Watch",
     "absent",
     "led_by",
     "none_below",
+    "none_written_since",
     "present",
     "unchanged",
 ]

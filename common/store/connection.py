@@ -6,6 +6,7 @@ Source: etcd's api/etcdserverpb/rpc.proto; gRPC core's channel arguments.
 
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import grpc
 from etcd3.etcdrpc import rpc_pb2, rpc_pb2_grpc
 
 from common.errors import ConfigurationError, Refused, Unavailable
+from common.metrics import Metrics
 from common.settings import EtcdSettings, read_secret
 
 _log = logging.getLogger(__name__)
@@ -34,7 +36,11 @@ _CHANNEL_OPTIONS = [
     ("grpc.use_local_subchannel_pool", 1),
 ]
 _TRY_AGAIN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED})
-_TRY_AGAIN_TEXTS = ("no leader", "leader changed", "not a primary lessor", "too many requests", "request timed out")
+_TRY_AGAIN_TEXTS = (
+    *("no leader", "leader changed", "not a primary lessor", "too many requests", "request timed out"),
+    # gRPC's words for a stream that its peer, or something on the way, cut in the middle.
+    *("RST_STREAM", "Stream removed"),
+)
 _SAME_MEMBER_TEXTS = ("leader changed", "too many requests")
 _STALE_TOKEN = "invalid auth token"  # noqa: S105 - etcd's words
 ATTEMPT_TIMEOUT_S = 1.5
@@ -79,6 +85,7 @@ class Stubs:
     lease: Any
     watch: Any
     auth: Any
+    maintenance: Any
 
 
 def should_try_again(error: grpc.RpcError) -> bool:
@@ -90,10 +97,11 @@ def should_try_again(error: grpc.RpcError) -> bool:
 class Connection:
     """Calls to whichever endpoint answers. Safe to use from many threads."""
 
-    def __init__(self, options: EtcdOptions) -> None:
+    def __init__(self, options: EtcdOptions, metrics: Metrics) -> None:
         if not options.endpoints:
             raise ConfigurationError("etcd.endpoints: at least one host:port is required")
         self.options = options
+        self.metrics = metrics
         self._credentials = _credentials(options)
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -115,6 +123,7 @@ class Connection:
             rpc_pb2_grpc.LeaseStub(channel),
             rpc_pb2_grpc.WatchStub(channel),
             rpc_pb2_grpc.AuthStub(channel),
+            rpc_pb2_grpc.MaintenanceStub(channel),
         )
 
     @property
@@ -149,7 +158,27 @@ class Connection:
         Only for requests that may run twice. `on_retry` is told when an attempt may have been carried out unanswered.
         Unavailable when no endpoint answered in time, Refused when etcd says no.
         """
-        deadline = time.monotonic() + (self.options.timeout_s if timeout_s is None else timeout_s)
+        began, outcome = time.monotonic(), "unavailable"
+        deadline = began + (self.options.timeout_s if timeout_s is None else timeout_s)
+        try:
+            answer = self._call(method, request, attempt_timeout_s, deadline, on_retry)
+            outcome = "ok"
+            return answer
+        except Refused:
+            outcome = "refused"
+            raise
+        finally:
+            call = type(request).__name__.removesuffix("Request")
+            self.metrics.store_seconds.labels(call, outcome).observe(time.monotonic() - began)
+
+    def _call(
+        self,
+        method: Callable[[Stubs], Callable[..., Any]],
+        request: Any,
+        attempt_timeout_s: float,
+        deadline: float,
+        on_retry: Callable[[], None] | None,
+    ) -> Any:
         delay_s = FIRST_DELAY_S
         while True:
             stubs = self.stubs
@@ -184,6 +213,22 @@ class Connection:
             request = rpc_pb2.AuthenticateRequest(name=self.options.user, password=self.options.password)
             self._token = stubs.auth.Authenticate(request, timeout=ATTEMPT_TIMEOUT_S).token
         return (("token", self._token),)
+
+    def is_progress_in_order(self, stubs: Stubs) -> bool:
+        """Whether this member's answers to progress requests can't overtake the events of the same stream.
+
+        They could before etcd 3.4.25 and 3.5.8 (its changelogs). A member that won't say its version is not
+        believed. grpc.RpcError when it does not answer.
+        """
+        try:
+            request = rpc_pb2.StatusRequest()
+            answer = stubs.maintenance.Status(request, timeout=ATTEMPT_TIMEOUT_S, metadata=self.metadata(stubs))
+        except grpc.RpcError as error:
+            if error.code() in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED):
+                return False
+            raise
+        numbers = tuple(int(number) for number in re.findall(r"\d+", answer.version)[:3])
+        return numbers >= ((3, 4, 25) if numbers[:2] == (3, 4) else (3, 5, 8))
 
     def forget_token(self) -> bool:
         """Have the next call ask for a new token; False when there was none."""

@@ -1,13 +1,14 @@
 """The store itself: get, list, commit, leases and watches, in terms of keys and bytes."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from etcd3.etcdrpc import rpc_pb2
 
-from common.errors import Compacted, LeaseExpired, Refused
+from common.errors import Compacted, Conflict, LeaseExpired, Refused
+from common.metrics import Metrics
 from common.store.connection import ATTEMPT_TIMEOUT_S, Connection, EtcdOptions
 from common.store.transaction import (
     MAX_OPERATIONS,
@@ -19,13 +20,14 @@ from common.store.transaction import (
     operation_to_wire,
     prefix_end,
 )
-from common.store.watch import Change, Watch
+from common.store.watch import Watch
 
 _PAGE = 1000
 _PAGE_TIMEOUT_S = 5.0
+_COMMITS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A key's value with the revisions that a later write is compared with."""
 
@@ -36,7 +38,7 @@ class Entry:
     lease: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Listing:
     """All entries below a prefix as they were at one revision."""
 
@@ -47,8 +49,10 @@ class Listing:
 class Store:
     """etcd as ucloud uses it. Safe to use from many threads; make it after a fork, not before."""
 
-    def __init__(self, options: EtcdOptions) -> None:
-        self._connection = Connection(options)
+    def __init__(self, options: EtcdOptions, metrics: Metrics | None = None) -> None:
+        """`metrics` is where calls are counted, if anywhere."""
+        self._metrics = metrics or Metrics()
+        self._connection = Connection(options, self._metrics)
 
     @property
     def endpoint(self) -> str:
@@ -98,15 +102,25 @@ class Store:
         request = rpc_pb2.TxnRequest(
             compare=[compare.to_wire() for compare in compares],
             success=[operation_to_wire(operation) for operation in operations],
-            failure=[look_at(compare) for compare in compares],
         )
         unanswered = threading.Event()
-        answer = self._connection.call(lambda stubs: stubs.kv.Txn, request, on_retry=unanswered.set)
-        if answer.succeeded:
-            return int(answer.header.revision)
-        if unanswered.is_set() and (done_at := self._done_at(operations, answer.header.revision)):
-            return done_at
-        raise conflict_of(compares, [response.response_range.kvs for response in answer.responses])
+        for _ in range(_COMMITS):
+            answer = self._connection.call(lambda stubs: stubs.kv.Txn, request, on_retry=unanswered.set)
+            if answer.succeeded:
+                return int(answer.header.revision)
+            if unanswered.is_set() and (done_at := self._done_at(operations, answer.header.revision)):
+                return done_at
+            if conflict := self._conflict(compares):
+                self._metrics.store_conflicts.inc()
+                raise conflict
+            # What was in the way has gone since.
+        raise Conflict(tuple(compare.key for compare in compares))
+
+    def _conflict(self, compares: Sequence[Compare]) -> Conflict | None:
+        """Which of the conditions fail, now."""
+        request = rpc_pb2.TxnRequest(success=[look_at(compare) for compare in compares])
+        answer = self._connection.call(lambda stubs: stubs.kv.Txn, request)
+        return conflict_of(compares, [response.response_range.kvs for response in answer.responses])
 
     def _done_at(self, operations: Sequence[Operation], now: int) -> int | None:
         """The revision at which all `operations` were carried out, as far as etcd shows it; None if they were not.
@@ -123,13 +137,13 @@ class Store:
                 revisions.append(entry.mod_revision)
         return max(revisions, default=now)
 
-    def watch(self, prefix: str, start_revision: int, stop: threading.Event) -> Iterator[tuple[Change, ...]]:
+    def watch(self, prefix: str, start_revision: int, stop: threading.Event) -> Watch:
         """All changes below `prefix` from `start_revision` on, in order, each once, until `stop` is set.
 
-        Compacted when that is no longer possible: list again, and watch from there. An empty batch says that the
-        watch stands.
+        Compacted when that is no longer possible: list again, and watch from there. News without changes say that
+        the watch stands.
         """
-        return Watch(self._connection, prefix, start_revision, stop).changes()
+        return Watch(self._connection, prefix, start_revision, stop)
 
     def grant(self, ttl_s: int) -> int:
         """A new lease that ends `ttl_s` seconds after its last keep-alive."""

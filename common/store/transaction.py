@@ -21,9 +21,10 @@ class _Target(Enum):
 class _Result(Enum):
     EQUAL = rpc_pb2.Compare.EQUAL
     GREATER = rpc_pb2.Compare.GREATER
+    LESS = rpc_pb2.Compare.LESS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Compare:
     """One condition of a transaction. Made by the functions below, which say what it means."""
 
@@ -54,7 +55,12 @@ class Compare:
         if found:
             kv = found[0]
             revision = kv.create_revision if self.target is _Target.CREATE_REVISION else kv.mod_revision
-        return revision > self.revision if self.result is _Result.GREATER else revision == self.revision
+        match self.result:
+            case _Result.GREATER:
+                return revision > self.revision
+            case _Result.LESS:
+                return revision < self.revision
+        return revision == self.revision
 
 
 def unchanged(key: str, mod_revision: int) -> Compare:
@@ -77,12 +83,17 @@ def none_below(prefix: str) -> Compare:
     return Compare(prefix, _Target.CREATE_REVISION, _Result.EQUAL, 0, whole_prefix=True)
 
 
+def none_written_since(prefix: str, revision: int) -> Compare:
+    """No key below `prefix` was written after `revision`. Removals don't count: nothing of them is left to compare."""
+    return Compare(prefix, _Target.MOD_REVISION, _Result.LESS, revision + 1, whole_prefix=True)
+
+
 def led_by(leader_key: str, create_revision: int) -> Compare:
     """The leader that was elected at `create_revision` still leads; if not, the transaction raises LeadershipLost."""
     return Compare(leader_key, _Target.CREATE_REVISION, _Result.EQUAL, create_revision, guards_leader=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Put:
     """Write `value` to `key`, bound to `lease` unless that is 0."""
 
@@ -91,7 +102,7 @@ class Put:
     lease: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Remove `key`; a key that is absent stays so."""
 
@@ -117,19 +128,26 @@ def operation_to_wire(operation: Operation) -> Any:
 
 
 def look_at(compare: Compare) -> Any:
-    """A read of what `compare` speaks of, for the branch that is taken when a condition failed."""
+    """A read of what `compare` speaks of, to see whether it is this condition that failed."""
+    # Of a prefix, the key that was written last: whatever is asked of all its keys, that one fails it if any does.
     request = rpc_pb2.RangeRequest(
-        key=compare.key.encode(), range_end=prefix_end(compare.key) if compare.whole_prefix else b"", limit=1
+        key=compare.key.encode(),
+        range_end=prefix_end(compare.key) if compare.whole_prefix else b"",
+        limit=1,
+        sort_order=rpc_pb2.RangeRequest.DESCEND if compare.whole_prefix else rpc_pb2.RangeRequest.NONE,
+        sort_target=rpc_pb2.RangeRequest.MOD,
     )
     return rpc_pb2.RequestOp(request_range=request)
 
 
-def conflict_of(compares: Sequence[Compare], found: Sequence[Sequence[Any]]) -> Conflict:
-    """The error that says which conditions failed, from what was found at each of them."""
+def conflict_of(compares: Sequence[Compare], found: Sequence[Sequence[Any]]) -> Conflict | None:
+    """The error that says which conditions fail, from what was found at each of them; None when all are met."""
     failed = [(compare, kvs) for compare, kvs in zip(compares, found, strict=True) if not compare.holds(kvs)]
+    if not failed:
+        return None
     keys = tuple(compare.key for compare, _ in failed)
     if any(compare.guards_leader for compare, _ in failed):
         return LeadershipLost(keys)
-    if failed and all(not kvs and compare.revision > 0 for compare, kvs in failed):
+    if all(not kvs and compare.revision > 0 for compare, kvs in failed):
         return Gone(keys)
     return Conflict(keys)

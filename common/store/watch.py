@@ -1,8 +1,9 @@
 """A watch that loses nothing: it outlives its member, its member's freeze, and says when it can't go on.
 
-It resumes behind the last event that it delivered (never at a response's header revision, which other events may
-share), asks for a sign of life when the stream is silent, and looks at `canceled`, which etcd sets even on the answer
-that says `created`. Source: etcd's rpc.proto, messages WatchRequest and WatchResponse.
+It resumes behind what it delivered: the last event, or an answer to a progress request (never at the header revision
+of another answer, which says nothing of events under way). It asks for a sign of life when the stream is silent, and
+looks at `canceled`, which etcd sets even on the answer that says `created`. Source: etcd's rpc.proto, messages
+WatchRequest and WatchResponse.
 """
 
 import random
@@ -22,15 +23,25 @@ from common.store.transaction import prefix_end
 PROBE_INTERVAL_S = 1.0
 SILENCE_S = 2.5
 _MAX_DELAY_S = 2.0
+_ALL_WATCHES = -1
+"""The `watch_id` of an answer to a progress request: it speaks of all watches of the stream."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """A key that was written (`value`) or removed (None) at `revision`."""
 
     key: str
     value: bytes | None
     create_revision: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a watch tells at once. All changes up to `revision` have been told with it; `changes` may be empty."""
+
+    changes: tuple[Change, ...]
     revision: int
 
 
@@ -46,7 +57,8 @@ class _Stream:
 
     def __init__(self, stubs: Stubs, request: Any, metadata: tuple[tuple[str, str], ...]) -> None:
         self._request = request
-        self._done = threading.Event()
+        self._is_closed = False
+        self._wanted = threading.Event()
         self._heard_at = time.monotonic()
         self._busy = False
         self._started = threading.Event()
@@ -57,7 +69,11 @@ class _Stream:
     def _requests(self) -> Iterator[Any]:
         yield rpc_pb2.WatchRequest(create_request=self._request)
         self._started.wait()
-        while not self._done.wait(PROBE_INTERVAL_S):
+        while True:
+            self._wanted.wait(PROBE_INTERVAL_S)
+            self._wanted.clear()
+            if self._is_closed:
+                return
             if not self._busy and time.monotonic() - self._heard_at > SILENCE_S:
                 self._call.cancel()
                 return
@@ -71,30 +87,46 @@ class _Stream:
             self._heard_at = time.monotonic()
             self._busy = False
 
+    def probe(self) -> None:
+        """Ask for a sign of life now."""
+        self._wanted.set()
+
     def close(self) -> None:
-        self._done.set()
+        self._is_closed = True
+        self._wanted.set()
         self._call.cancel()
 
 
-class Watch:
-    """All changes below a prefix from a revision on; see Store.watch."""
+class Watch(Iterator[News]):
+    """All changes below a prefix from a revision on, over as many streams as it takes; see Store.watch."""
 
     def __init__(self, connection: Connection, prefix: str, start_revision: int, stop: threading.Event) -> None:
         self._connection = connection
         self._prefix = prefix
-        self._next = start_revision
+        self._told = start_revision - 1
         self._stop = stop
         self._was_denied = False
+        self._stream: _Stream | None = None
+        self._news = self._all_streams()
 
-    def changes(self) -> Iterator[tuple[Change, ...]]:
-        """Batches of changes, over as many streams as it takes."""
+    def __next__(self) -> News:
+        """What happened next."""
+        return next(self._news)
+
+    def ask(self) -> None:
+        """Have etcd tell how far it is, which is news, at once. For any thread."""
+        if stream := self._stream:
+            stream.probe()
+
+    def _all_streams(self) -> Iterator[News]:
         delay_s = FIRST_DELAY_S
+        reconnects = self._connection.metrics.watch_reconnects.labels(self._prefix)
         while not self._stop.is_set() and not self._connection.closed.is_set():
             stubs = self._connection.stubs
             try:
-                for batch in self._one_stream(stubs):
+                for news in self._one_stream(stubs):
                     delay_s = FIRST_DELAY_S
-                    yield batch
+                    yield news
             except grpc.RpcError:
                 self._connection.forget_token()
                 self._connection.rotate(stubs)
@@ -104,12 +136,14 @@ class Watch:
                     raise
             self._stop.wait(delay_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             delay_s = min(delay_s * 2, _MAX_DELAY_S)
+            reconnects.inc()
 
-    def _one_stream(self, stubs: Stubs) -> Iterator[tuple[Change, ...]]:
+    def _one_stream(self, stubs: Stubs) -> Iterator[News]:
         request = rpc_pb2.WatchCreateRequest(
-            key=self._prefix.encode(), range_end=prefix_end(self._prefix), start_revision=self._next
+            key=self._prefix.encode(), range_end=prefix_end(self._prefix), start_revision=self._told + 1
         )
-        stream = _Stream(stubs, request, self._connection.metadata(stubs))
+        progress_is_in_order = self._connection.is_progress_in_order(stubs)
+        self._stream = stream = _Stream(stubs, request, self._connection.metadata(stubs))
         try:
             for response in stream.responses():
                 if self._stop.is_set():
@@ -118,9 +152,13 @@ class Watch:
                 if response.canceled:
                     return
                 self._was_denied = False
-                yield tuple(_change(event) for event in response.events)
+                told = self._told
                 if response.events:
-                    self._next = response.events[-1].kv.mod_revision + 1
+                    told = response.events[-1].kv.mod_revision
+                elif progress_is_in_order and response.watch_id == _ALL_WATCHES and not response.created:
+                    told = max(told, response.header.revision)
+                yield News(tuple(_change(event) for event in response.events), told)
+                self._told = told
         finally:
             stream.close()
 
@@ -132,10 +170,10 @@ class Watch:
             self._was_denied = True
             return
         if response.compact_revision or "compacted" in response.cancel_reason:
-            raise Compacted(f"{self._prefix} at revision {self._next}")
+            raise Compacted(f"{self._prefix} at revision {self._told + 1}")
         # A store that was restored, or another one: a revision of the future would wait in silence.
-        if response.created and response.header.revision < self._next - 1:
-            raise Compacted(f"{self._prefix}: revision {self._next} is ahead of the store")
+        if response.created and response.header.revision < self._told:
+            raise Compacted(f"{self._prefix}: revision {self._told + 1} is ahead of the store")
 
 
 def _change(event: Any) -> Change:

@@ -1,6 +1,7 @@
 """The cache against a real etcd: it follows, it survives compaction, and malformed records are in nobody's way."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -132,3 +133,87 @@ def test_own_writes_are_there_at_once_and_older_news_does_not_undo_them(store: S
     cache.note(PREFIX + "h1", None, revision + 1)
     cache.note(PREFIX + "h1", HostRequest(name="h1"), revision)
     assert cache.get(PREFIX + "h1") is None
+
+
+def test_a_revision_is_waited_for_until_all_up_to_it_was_entered_and_told(store: Store, following: Following) -> None:
+    for number in range(20):
+        revision = _put(store, f"h{number}", HostState.ENABLED)
+        assert following.cache.wait_revision(revision, DEADLINE_S)
+        assert following.cache.revision >= revision
+        assert following.cache.get(f"{PREFIX}h{number}") is not None
+        assert f"{PREFIX}h{number}" in following.hints
+    removed = store.commit([present(PREFIX + "h0")], [Delete(PREFIX + "h0")])
+    assert following.cache.wait_revision(removed, DEADLINE_S)
+    assert following.cache.get(PREFIX + "h0") is None
+    assert not following.cache.wait_revision(removed + 1, 0.01)
+
+
+def test_the_revision_goes_on_while_only_others_are_written_to(store: Store, following: Following) -> None:
+    revision = store.commit([absent("/elsewhere/a")], [Put("/elsewhere/a", b"")])
+    assert following.cache.wait_revision(revision, DEADLINE_S)
+    following.cache.refresh()
+    assert following.cache.revision >= revision
+
+
+def test_an_own_write_alone_does_not_move_the_revision(store: Store) -> None:
+    cache = Cache(store, PREFIX, HostRequest, Metrics())
+    revision = _put(store, "h1", HostState.ENABLED)
+    cache.note(PREFIX + "h1", HostRequest(name="h1"), revision)
+    assert cache.revision < revision
+    cache.refresh()
+    assert cache.revision >= revision
+
+
+def test_a_listing_tells_of_what_changed_only(store: Store, following: Following) -> None:
+    for name in ("kept", "changed", "removed", "own"):
+        revision = _put(store, name, HostState.ENABLED)
+    assert following.cache.wait_revision(revision, DEADLINE_S)
+    lagging = Cache(store, PREFIX, HostRequest, Metrics())
+    lagging.refresh()
+    hints: list[str] = []
+    lagging.subscribe(hints.append)
+    _put(store, "changed", HostState.DISABLED, _revision(store, "changed"))
+    store.commit([present(PREFIX + "removed")], [Delete(PREFIX + "removed")])
+    own = _put(store, "own", HostState.DISABLED, _revision(store, "own"))
+    lagging.note(PREFIX + "own", HostRequest(name="own", state=HostState.DISABLED), own)
+    lagging.refresh()
+    assert sorted(hints) == [PREFIX + "changed", PREFIX + "own", PREFIX + "removed"]
+    lagging.refresh()
+    assert len(hints) == 3
+
+
+def _revision(store: Store, name: str) -> int:
+    entry = store.get(PREFIX + name)
+    assert entry is not None
+    return entry.mod_revision
+
+
+def test_waiting_for_a_revision_elsewhere_takes_no_longer_than_asking(store: Store, following: Following) -> None:
+    revision = 0
+    began = time.monotonic()
+    for _ in range(10):
+        revision = store.commit([unchanged("/elsewhere/a", revision)], [Put("/elsewhere/a", b"")])
+        assert following.cache.wait_revision(revision, DEADLINE_S)
+    assert time.monotonic() - began < 3
+
+
+def test_what_is_expected_is_taken_as_it_is_if_it_is_what_comes(store: Store, following: Following) -> None:
+    expected = [HostRequest(name=name) for name in ("h1", "h2")]
+    for record in expected:
+        following.cache.expect(PREFIX + record.name, record, record.to_json())
+    _put(store, "h1", HostState.ENABLED)
+    revision = _put(store, "h2", HostState.DISABLED)
+    assert following.cache.wait_revision(revision, DEADLINE_S)
+    first, second = (following.cache.get(PREFIX + name) for name in ("h1", "h2"))
+    assert first is not None
+    assert first.record is expected[0]
+    assert second is not None
+    assert second.record.state is HostState.DISABLED
+    following.cache.expect_nothing()
+    revision = _put(store, "h1", HostState.DRAINING, first.mod_revision)
+    revision = _put(store, "h1", HostState.ENABLED, revision)
+    assert following.cache.wait_revision(revision, DEADLINE_S)
+    last = following.cache.get(PREFIX + "h1")
+    assert last is not None
+    assert last.record == expected[0]
+    assert last.record is not expected[0]

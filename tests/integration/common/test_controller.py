@@ -1,5 +1,6 @@
 """The control loop against a real etcd, with a machine that is a folder: a request is a file that should exist."""
 
+import threading
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from common.controller import Controller
 from common.daemon import Daemon
 from common.decision import Decision, Failure
-from common.errors import PermanentError, TemporaryError
+from common.errors import Conflict, PermanentError, TemporaryError, Unavailable
 from common.schemas.host import HostRequest
 from common.schemas.leader import Leader
 from common.settings import EtcdSettings, Settings
@@ -133,6 +134,21 @@ def test_a_failure_is_reported_and_tried_again(world: World) -> None:
     world.request("n")
     world.wait_for("n", "retrying: disk full")
     world.wait_for("n", "there")
+
+
+def test_the_absence_of_etcd_is_no_failure_of_what_is_worked_on(world: World) -> None:
+    away: list[Exception] = [Unavailable("etcd", "no endpoint answers"), Conflict((STATUSES + "n",))]
+    world.folder.fail_with = {"n": [*away, Unavailable("the image store", "no route")]}
+    begin = world.store.list(STATUSES).revision
+    world.request("n")
+    world.wait_for("n", "there")
+    end = world.store.list(STATUSES).revision
+    said = []
+    for news in world.store.watch(STATUSES, begin + 1, threading.Event()):
+        said += [Leader.read(change.key, change.value or b"").instance for change in news.changes]
+        if news.revision >= end:
+            break
+    assert said == ["not there", "retrying: the image store is unavailable: no route", "there"]
 
 
 def test_a_permanent_failure_stands_until_the_request_changes(world: World) -> None:

@@ -66,9 +66,9 @@ def test_a_watch_loses_no_numbered_event(etcd3: EtcdCluster, fault: Callable[...
     assert not listing.entries
 
     def watch() -> None:
-        for changes in watcher.watch(PREFIX, listing.revision + 1, stop):
-            seen.extend(int(change.value or b"-1") for change in changes)
-            arrivals.extend(time.monotonic() for _ in changes)
+        for news in watcher.watch(PREFIX, listing.revision + 1, stop):
+            seen.extend(int(change.value or b"-1") for change in news.changes)
+            arrivals.extend(time.monotonic() for _ in news.changes)
             if len(seen) >= EVENTS:
                 done.set()
 

@@ -4,8 +4,9 @@ import threading
 
 import pytest
 
-from common.errors import Conflict, Gone, LeadershipLost, LeaseExpired
-from common.store import Delete, Put, Store, absent, led_by, none_below, present, unchanged
+from common.errors import Conflict, Gone, LeadershipLost, LeaseExpired, Refused, Unavailable
+from common.metrics import Metrics
+from common.store import Delete, EtcdOptions, Put, Store, absent, led_by, none_below, present, unchanged
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
 from tests.integration.common.clients import connected_to
@@ -108,3 +109,33 @@ def test_what_is_bound_to_a_lease_goes_with_it(store: Store) -> None:
     store.revoke(lease)
     with pytest.raises(LeaseExpired):
         store.keep_alive(lease)
+
+
+def test_calls_conflicts_and_reconnects_are_counted(store: Store, etcd: EtcdCluster) -> None:
+    metrics = Metrics()
+    counted = Store(EtcdOptions(etcd.endpoints, timeout_s=0.2), metrics)
+
+    def calls(call: str, outcome: str) -> float | None:
+        labels = {"call": call, "outcome": outcome}
+        return metrics.registry.get_sample_value("ucloud_store_seconds_count", labels)
+
+    revision = counted.commit([absent("/t/a")], [Put("/t/a", b"")])
+    with pytest.raises(Conflict):
+        counted.commit([absent("/t/a")], [Put("/t/a", b"")])
+    with pytest.raises(Refused):
+        counted.commit([present("/t/a")], [Put("/t/a", b"1"), Put("/t/a", b"2")])
+    assert metrics.registry.get_sample_value("ucloud_store_conflicts_total") == 1
+    assert (calls("Txn", "ok"), calls("Txn", "refused")) == (3, 1)
+    watch = counted.watch("/t/", revision + 1, threading.Event())
+    next(watch)
+    etcd.kill(0)
+    with pytest.raises(Unavailable):
+        counted.get("/t/a")
+    assert calls("Range", "unavailable") == 1
+    etcd.restart(0)
+    store.commit([present("/t/a")], [Put("/t/a", b"3")])
+    while not next(watch).changes:
+        pass
+    reconnects = metrics.registry.get_sample_value("ucloud_watch_reconnects_total", {"prefix": "/t/"})
+    assert reconnects
+    counted.close()

@@ -97,8 +97,8 @@ def secure_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureEtcd
 def test_a_user_reads_writes_and_watches_what_is_its_own(secure_etcd: SecureEtcd) -> None:
     store = Store(EtcdOptions.from_settings(secure_etcd.settings()))
     revision = store.commit([absent("/mine/a")], [Put("/mine/a", b"1")])
-    batches = store.watch("/mine/", revision, threading.Event())
-    assert next(change for batch in batches for change in batch).value == b"1"
+    watch = store.watch("/mine/", revision, threading.Event())
+    assert next(change for news in watch for change in news.changes).value == b"1"
     with pytest.raises(Refused, match="permission denied"):
         store.get("/yours/a")
     with pytest.raises(UcloudError, match="permission denied"):
@@ -109,7 +109,7 @@ def test_a_user_reads_writes_and_watches_what_is_its_own(secure_etcd: SecureEtcd
 def test_a_watch_outlives_the_token_that_it_began_with(secure_etcd: SecureEtcd) -> None:
     watcher, writer = (Store(EtcdOptions.from_settings(secure_etcd.settings())) for _ in range(2))
     revision = writer.commit([absent("/mine/before")], [Put("/mine/before", b"")])
-    changes = (change for batch in watcher.watch("/mine/", revision, threading.Event()) for change in batch)
+    changes = (change for news in watcher.watch("/mine/", revision, threading.Event()) for change in news.changes)
     assert next(changes).key == "/mine/before"
     # Tokens live in a member's memory.
     secure_etcd.kill()

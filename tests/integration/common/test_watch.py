@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from common.errors import Compacted
-from common.store import Change, Put, Store, absent, unchanged
+from common.store import Change, News, Put, Store, absent, unchanged
 from devcloud.etcd import EtcdCluster
 
 
@@ -19,8 +19,8 @@ def _write(store: Store, numbers: range) -> int:
     return revision
 
 
-def _flatten(batches: Iterator[tuple[Change, ...]]) -> Iterator[Change]:
-    return itertools.chain.from_iterable(batches)
+def _flatten(watch: Iterator[News]) -> Iterator[Change]:
+    return itertools.chain.from_iterable(news.changes for news in watch)
 
 
 def test_a_watch_delivers_all_from_its_start_revision_in_order(store: Store) -> None:
@@ -67,3 +67,34 @@ def test_a_watch_ends_when_it_is_told_to(store: Store) -> None:
     stop.set()
     watcher.join(5)
     assert not watcher.is_alive()
+
+
+def test_progress_is_told_without_changes_and_never_ahead_of_them(store: Store) -> None:
+    first = _write(store, range(2000))
+    elsewhere = store.commit([absent("/u/a")], [Put("/u/a", b"")])
+    told = 0
+    for news in store.watch("/t/", first - 1999, threading.Event()):
+        told += len(news.changes)
+        if news.changes:
+            assert news.revision == news.changes[-1].revision
+        if news.revision >= elsewhere:
+            break
+        assert news.revision == first - 2000 + told
+    assert told == 2000
+
+
+def test_a_watch_resumes_behind_the_progress_that_it_was_told_of(store: Store, etcd: EtcdCluster) -> None:
+    first = store.commit([absent("/t/a")], [Put("/t/a", b"")])
+    revision = 0
+    for i in range(5):
+        revision = store.commit([unchanged("/u/a", revision)], [Put("/u/a", str(i).encode())])
+    watch = store.watch("/t/", first + 1, threading.Event())
+    while next(watch).revision < revision:
+        pass
+    etcd.kill(0)
+    etcd.restart(0)
+    # What lies before the progress is needed no more.
+    url = f"{etcd.members[0].client_url}/v3/kv/compaction"
+    assert requests.post(url, json={"revision": revision, "physical": True}, timeout=5).ok
+    store.commit([absent("/t/b")], [Put("/t/b", b"")])
+    assert next(_flatten(watch)).key == "/t/b"

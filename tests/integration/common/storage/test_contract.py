@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from common.errors import PermanentError
+from common.errors import PermanentError, TemporaryError
 from common.settings import StorageSettings
 from common.storage import DiskStore, ImageStore
 from common.storage.directory import DirectoryStore
@@ -55,6 +55,15 @@ def root(store: DiskStore, vm: str = VM) -> Path:
     disk = store.disks(vm).root
     assert disk is not None
     return disk.path
+
+
+def sizes(store: DiskStore) -> tuple[int | None, int | None]:
+    disks = store.disks(VM)
+    return disks.root.size_mib if disks.root else None, disks.hdd.size_mib if disks.hdd else None
+
+
+def check_image(path: Path) -> None:
+    subprocess.run(["qemu-img", "check", "-q", str(path)], check=True)
 
 
 def holds(path: Path, pattern: int) -> bool:
@@ -114,6 +123,63 @@ def test_what_is_there_is_not_made_again(store: AnyStore) -> None:
     hdd = store.disks(VM).hdd
     assert hdd is not None
     assert holds(hdd.path, 0)
+
+
+def test_disks_grow_and_keep_what_they_hold(store: AnyStore) -> None:
+    import_image(store)
+    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
+    qemu_io(root(store), "write -P 0xcd 0 64k")
+    for _ in range(2):
+        store.grow(VM, ssd_mib=100, hdd_mib=48)
+        assert sizes(store) == (100, 48)
+    assert holds(root(store), 0xCD)
+    check_image(root(store))
+
+
+def test_disks_never_shrink(store: AnyStore) -> None:
+    import_image(store)
+    store.create(VM, IMAGE, ssd_mib=100, hdd_mib=32)
+    store.grow(VM, ssd_mib=64, hdd_mib=0)
+    assert sizes(store) == (100, 32)
+    store.grow(VM, ssd_mib=64, hdd_mib=64)
+    assert sizes(store) == (100, 64)
+
+
+def test_growing_makes_no_disk(store: AnyStore) -> None:
+    store.grow(VM, ssd_mib=100, hdd_mib=32)
+    import_image(store)
+    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
+    store.grow(VM, ssd_mib=64, hdd_mib=32)
+    assert sizes(store) == (64, None)
+
+
+def test_no_disk_grows_by_more_than_there_is_room_for(store: AnyStore) -> None:
+    import_image(store)
+    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
+    for grow in (store.check_growth, store.grow):
+        with pytest.raises(TemporaryError, match=r"can't grow the root disk.*not that much room"):
+            grow(VM, ssd_mib=2**30, hdd_mib=32)
+        with pytest.raises(TemporaryError, match="can't grow the hdd disk"):
+            grow(VM, ssd_mib=65, hdd_mib=2**30)
+    assert sizes(store) == (64, 32)
+
+
+def test_a_disk_in_use_is_not_grown_under_its_guest(store: AnyStore) -> None:
+    import_image(store)
+    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
+    guest = ["qemu-io", "-f", "qcow2", str(root(store))]
+    with subprocess.Popen(guest, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write("length\n")
+        process.stdin.flush()
+        assert "64 MiB" in process.stdout.readline()
+        with pytest.raises(TemporaryError, match="lock"):
+            store.grow(VM, ssd_mib=100, hdd_mib=0)
+        assert sizes(store) == (64, None)
+        process.stdin.write("quit\n")
+    store.grow(VM, ssd_mib=100, hdd_mib=0)
+    assert sizes(store) == (100, None)
 
 
 def test_without_its_template_no_disk(store: AnyStore) -> None:

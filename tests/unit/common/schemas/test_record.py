@@ -1,12 +1,13 @@
 """Records: frozen, versioned, older and newer ones read, malformed ones named."""
 
+import json
 from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
 
 from common.errors import MalformedRecord
-from common.schemas.host import HostRequest, HostState
+from common.schemas.host import HostRequest, HostState, HostStatus, StoreCapacity
 from common.schemas.record import Record
 
 
@@ -40,6 +41,13 @@ def test_a_record_survives_being_written_and_read() -> None:
     assert HostRequest.read("/k", record.to_json()) == record
 
 
+def test_spaces_in_a_record_make_no_difference() -> None:
+    record = HostStatus(name="h1", cpu=1, ram_mib=1, ssd=StoreCapacity(store_id="s", total_mib=1), addresses=("::1",))
+    spaced = json.dumps(json.loads(record.to_json()), indent=2).encode()
+    assert spaced != record.to_json()
+    assert HostStatus.read("/k", spaced) == record
+
+
 def test_records_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Disk(size_mib=1).size_mib = 2  # type: ignore[misc]
@@ -55,6 +63,9 @@ def test_records_are_frozen() -> None:
         (b'{"version": "1", "name": "h1"}', "version: a positive integer is required"),
         (b'{"version": 1}', "name: Field required"),
         (b'{"version": 1, "name": "h1", "state": "asleep"}', "state: Input should be"),
+        (b'{"version":1,"name":"h1","state":"asleep"}', "state: Input should be"),
+        (b'{"version":1,"name":', "not JSON"),
+        (b'{"version":1,"name":"\xff"}', "not JSON"),
     ],
 )
 def test_a_malformed_record_is_named_with_its_problem(value: bytes, problem: str) -> None:

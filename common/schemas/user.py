@@ -1,0 +1,65 @@
+"""A user of the cloud: the account with its quota, what is charged to it, and sessions.
+
+Who a user is, is ucloud_otp's to say (or any ungleich-otp's): an account only says what a name of a realm may do here.
+"""
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import Field
+
+from common.schemas.otp import OtpName
+from common.schemas.record import Part, Record
+from common.schemas.vm import OwnerName, Specs
+
+_Count = Annotated[int, Field(ge=0, le=2**50)]
+
+
+class Amounts(Part):
+    """Amounts of what a quota limits."""
+
+    vms: _Count = 0
+    cpu: _Count = 0
+    ram_mib: _Count = 0
+    ssd_mib: _Count = 0
+    hdd_mib: _Count = 0
+
+    @classmethod
+    def of(cls, specs: Specs) -> "Amounts":
+        """What one VM takes."""
+        return cls(vms=1, cpu=specs.cpu, ram_mib=specs.ram_mib, ssd_mib=specs.ssd_mib, hdd_mib=specs.hdd_mib)
+
+    def __add__(self, other: "Amounts") -> "Amounts":
+        """The sum, field by field."""
+        return Amounts(**{field: getattr(self, field) + getattr(other, field) for field in Amounts.model_fields})
+
+
+class Account(Record):
+    """What a user may do here; `/v1/account/<name>`, written by ucloud_api."""
+
+    name: OwnerName
+    realm: OtpName
+    is_admin: bool = False
+    """Sees and changes what others own, the hosts and the accounts."""
+    enabled: bool = True
+    quota: Amounts | None = None
+    """The most that may be charged to it; None: there is no limit."""
+    generation: int = 1
+    created_at: datetime
+
+
+class Charge(Record):
+    """What one VM takes of its owner's quota; `/v1/charge/<owner>/<vm>`, written and removed with the VM's request."""
+
+    amounts: Amounts
+
+
+class Session(Record):
+    """Somebody who proved who they are; `/v1/session/<SHA-256 of the token>`, gone with its lease.
+
+    The token itself is nowhere but with its bearer.
+    """
+
+    user: OwnerName
+    created_at: datetime
+    expires_at: datetime
