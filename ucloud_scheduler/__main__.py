@@ -5,8 +5,10 @@ import os
 from common import daemon, keys
 from common.leader import Election
 from common.schemas.host import Alive, HostRequest, HostStatus
-from common.schemas.vm import Placement, VmRequest, VmStatus
+from common.schemas.vm import Placement, VmRequest
+from ucloud_scheduler.metrics import CloudCollector, SchedulerMetrics
 from ucloud_scheduler.scheduler import Scheduler
+from ucloud_scheduler.views import BriefStatus
 from ucloud_scheduler.world import Caches
 
 DEFAULT_PORT = 9701
@@ -17,13 +19,14 @@ def wire(host: daemon.Daemon) -> None:
     caches = Caches(
         vms=host.cache(keys.VM, VmRequest),
         placements=host.cache(keys.PLACEMENT, Placement),
-        statuses=host.cache(keys.STATUS_VM, VmStatus),
+        statuses=host.cache(keys.STATUS_VM, BriefStatus),
         hosts=host.cache(keys.HOST, HostRequest),
         host_statuses=host.cache(keys.STATUS_HOST, HostStatus),
         alive=host.cache(keys.ALIVE, Alive),
     )
     election = Election(host.store, "scheduler", f"{host.settings.host.name}:{os.getpid()}", host.metrics)
-    scheduler = Scheduler(host.store, caches, election, host.metrics)
+    scheduler = Scheduler(host.store, caches, election, SchedulerMetrics(host.metrics.registry))
+    host.metrics.registry.register(CloudCollector(scheduler.world, lambda: election.is_leader))
     host.health.add_check("scheduling", scheduler.problem)
     host.health.add_fact("role", scheduler.role)
     host.at_stop(scheduler.wake)

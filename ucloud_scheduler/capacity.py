@@ -1,13 +1,43 @@
 """What is free where, while a plan promises more and more of it. Pure: it counts on top of a snapshot."""
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from common.schemas.size import human_size
 from common.schemas.vm import Specs
 from ucloud_scheduler.views import Disk, Host
+
+
+class Amounts(NamedTuple):
+    """So much of each resource."""
+
+    cpu: int
+    ram_mib: int
+    ssd_mib: int
+    hdd_mib: int
+
+    @classmethod
+    def all_of(cls, specs: Specs) -> "Amounts":
+        """A whole VM."""
+        return cls(specs.cpu, specs.ram_mib, specs.ssd_mib, specs.hdd_mib)
+
+    @classmethod
+    def growth(cls, specs: Specs, held: Specs) -> "Amounts":
+        """What `specs` is larger than `held`.
+
+        What does not grow needs no room: a host that was promised more than it has must not stop a VM from shrinking.
+        """
+        return cls(
+            max(0, specs.cpu - held.cpu),
+            max(0, specs.ram_mib - held.ram_mib),
+            max(0, specs.ssd_mib - held.ssd_mib),
+            max(0, specs.hdd_mib - held.hdd_mib),
+        )
+
+
+NOTHING = Amounts(0, 0, 0, 0)
 
 
 class Resource(Enum):
@@ -18,17 +48,21 @@ class Resource(Enum):
     SSD = "SSD"
     HDD = "HDD"
 
-    def amount(self, specs: Specs) -> str:
-        """How much of it a VM wants, for a sentence: "64 GiB RAM"."""
+    def of(self, amounts: Amounts | Specs) -> int:
+        """How much of it these are: processors, or MiB."""
         match self:
             case Resource.CPU:
-                return f"{specs.cpu} CPU"
+                return amounts.cpu
             case Resource.RAM:
-                return f"{human_size(specs.ram_mib)} RAM"
+                return amounts.ram_mib
             case Resource.SSD:
-                return f"{human_size(specs.ssd_mib)} SSD"
+                return amounts.ssd_mib
             case Resource.HDD:
-                return f"{human_size(specs.hdd_mib)} HDD"
+                return amounts.hdd_mib
+
+    def describe(self, amount: int) -> str:
+        """An amount of it, for a sentence: "64 GiB RAM"."""
+        return f"{amount if self is Resource.CPU else human_size(amount)} {self.value}"
 
 
 @dataclass(frozen=True)
@@ -39,68 +73,35 @@ class Lack:
     too_small: bool
 
 
-@dataclass(frozen=True)
-class _Amounts:
-    cpu: int
-    ram_mib: int
-    ssd_mib: int
-    hdd_mib: int
-
-    @classmethod
-    def of(cls, specs: Specs) -> "_Amounts":
-        return cls(specs.cpu, specs.ram_mib, specs.ssd_mib, specs.hdd_mib)
-
-    @classmethod
-    def growth(cls, specs: Specs, held: Specs) -> "_Amounts":
-        return cls(
-            max(0, specs.cpu - held.cpu),
-            max(0, specs.ram_mib - held.ram_mib),
-            max(0, specs.ssd_mib - held.ssd_mib),
-            max(0, specs.hdd_mib - held.hdd_mib),
-        )
-
-
-def _lack(resource: Resource, wanted: int, total: int, used: int) -> Lack | None:
-    if wanted <= 0 or used + wanted <= total:
-        return None
-    return Lack(resource, too_small=wanted > total)
-
-
 class Capacity:
-    """Every host's free capacity: that of the snapshot, less what was taken since."""
+    """Every host's free capacity: that of the snapshot, less what was taken since.
+
+    What a VM shrinks becomes free when that is written, not before.
+    """
 
     def __init__(self, used_mib: Mapping[str, int]) -> None:
         """`used_mib` is what the snapshot says is used of each store, by store_id."""
         self._used_mib = used_mib
-        self._cpu: Counter[str] = Counter()
-        self._ram_mib: Counter[str] = Counter()
-        self._disk_mib: Counter[str] = Counter()
+        self._cpu: dict[str, int] = {}
+        self._ram_mib: dict[str, int] = {}
+        self._disk_mib: dict[str, int] = {}
 
-    def take(self, host: Host, specs: Specs) -> None:
-        """Promise `specs` of `host`."""
-        self._take(host, _Amounts.of(specs))
-
-    def take_growth(self, host: Host, specs: Specs, held: Specs) -> None:
-        """Promise what `specs` is larger than `held`. What shrinks becomes free when it is written, not before."""
-        self._take(host, _Amounts.growth(specs, held))
-
-    def _take(self, host: Host, amounts: "_Amounts") -> None:
-        self._cpu[host.name] += amounts.cpu
-        self._ram_mib[host.name] += amounts.ram_mib
-        for disk, wanted_mib in ((host.ssd, amounts.ssd_mib), (host.hdd, amounts.hdd_mib)):
+    def take(self, host: Host, wanted: Amounts) -> float:
+        """Promise `wanted` of `host`; returns how full that makes it, 0 to 1."""
+        cpu = self._cpu[host.name] = self._cpu.get(host.name, 0) + wanted.cpu
+        ram_mib = self._ram_mib[host.name] = self._ram_mib.get(host.name, 0) + wanted.ram_mib
+        for disk, wanted_mib in ((host.ssd, wanted.ssd_mib), (host.hdd, wanted.hdd_mib)):
             if disk:
-                self._disk_mib[disk.store_id] += wanted_mib
+                self._disk_mib[disk.store_id] = self._disk_mib.get(disk.store_id, 0) + wanted_mib
+        return host.load(cpu, ram_mib)
 
-    def lack(self, host: Host, specs: Specs, held: Specs | None = None) -> Lack | None:
-        """The first resource of which `host` has too little for `specs`, of which the VM holds `held` there already.
-
-        What does not grow needs no room: a host that was promised more than it has must not stop a VM from shrinking.
-        """
-        wanted = _Amounts.growth(specs, held) if held else _Amounts.of(specs)
-        name = host.name
-        if lack := _lack(Resource.CPU, wanted.cpu, host.cpu, host.used_cpu + self._cpu[name]):
+    def lack(self, host: Host, wanted: Amounts) -> Lack | None:
+        """The first resource of which `host` has too little."""
+        used_cpu = host.used_cpu + self._cpu.get(host.name, 0)
+        if lack := _lack(Resource.CPU, wanted.cpu, host.cpu, used_cpu):
             return lack
-        if lack := _lack(Resource.RAM, wanted.ram_mib, host.ram_mib, host.used_ram_mib + self._ram_mib[name]):
+        used_ram_mib = host.used_ram_mib + self._ram_mib.get(host.name, 0)
+        if lack := _lack(Resource.RAM, wanted.ram_mib, host.ram_mib, used_ram_mib):
             return lack
         if lack := self._disk_lack(Resource.SSD, host.ssd, wanted.ssd_mib):
             return lack
@@ -108,13 +109,13 @@ class Capacity:
         return self._disk_lack(Resource.HDD, host.hdd, wanted.hdd_mib + (wanted.ssd_mib if both_in_one else 0))
 
     def _disk_lack(self, resource: Resource, disk: Disk | None, wanted_mib: int) -> Lack | None:
-        if disk is None:
+        if disk is None or not wanted_mib:
             return _lack(resource, wanted_mib, 0, 0)
-        used_mib = self._used_mib.get(disk.store_id, 0) + self._disk_mib[disk.store_id]
+        used_mib = self._used_mib.get(disk.store_id, 0) + self._disk_mib.get(disk.store_id, 0)
         return _lack(resource, wanted_mib, disk.total_mib, used_mib)
 
-    def load(self, host: Host) -> float:
-        """How full a host is, 0 to 1: the fuller of its memory and its processors."""
-        used_ram_mib = host.used_ram_mib + self._ram_mib[host.name]
-        used_cpu = host.used_cpu + self._cpu[host.name]
-        return max(used_ram_mib / max(host.ram_mib, 1), used_cpu / max(host.cpu, 1))
+
+def _lack(resource: Resource, wanted: int, total: int, used: int) -> Lack | None:
+    if wanted <= 0 or used + wanted <= total:
+        return None
+    return Lack(resource, too_small=wanted > total)

@@ -5,20 +5,27 @@ transaction and says which keys differ: the writes that rest on those are droppe
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from common import admission, keys
-from common.errors import Conflict, LeadershipLost
+from common.errors import Conflict, LeadershipLost, UcloudError
 from common.schemas.record import Record
 from common.store import MAX_OPERATIONS, Compare, Delete, Operation, Put, Store, absent, unchanged
 from ucloud_scheduler.views import Vm
 from ucloud_scheduler.writes import Clear, Place, Release, Report, Update, Write
 
+Expect = Callable[[str, Record, bytes], None]
 _log = logging.getLogger(__name__)
+_MAX_BYTES = 2**20
+"""Of values in a transaction; etcd refuses requests of more than 1.5 MiB (--max-request-bytes)."""
+_UNDER_WAY = 2
+"""Transactions at a time: one is made ready while etcd is at the other."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """A write as a part of a transaction. `records` are those behind the operations, by key (None: removed)."""
 
@@ -30,23 +37,51 @@ class Step:
 
 @dataclass
 class Outcome:
-    """What became of a plan: the records now at the keys written, each with its revision, and the writes dropped."""
+    """What became of the writes of a transaction, and the records now at the keys written, each with its revision."""
 
-    written: dict[str, tuple[Record | None, int]] = field(default_factory=dict)
+    done: list[Write] = field(default_factory=list)
     dropped: list[Write] = field(default_factory=list)
+    written: dict[str, tuple[Record | None, int]] = field(default_factory=dict)
 
 
-def commit(store: Store, guard: Compare, writes: Sequence[Write], outcome: Outcome) -> None:
-    """Carry out `writes` while `guard` holds; `outcome` tells how far it came, also when an error is raised.
+def commit(store: Store, guard: Compare, writes: Sequence[Write], expect: Expect) -> Iterator[Outcome]:
+    """Carry out `writes` while `guard` holds, a few transactions at a time; yields what became of each transaction.
 
+    `expect` is told of every record before it is written.
+
+    A VM's writes do not depend on one another: each is compared with what it was decided from, whichever comes first.
     LeadershipLost when another instance leads. After Unavailable or Refused it is unknown whether the writes under way
-    are carried out, at once or later.
+    are carried out, at once or later. An error is raised when all that was under way has ended and been yielded.
     """
-    for batch in _batches([_step(write) for write in writes]):
-        _commit_batch(store, guard, batch, outcome)
+    under_way: deque[Future[Outcome]] = deque()
+    error: UcloudError | None = None
+    with ThreadPoolExecutor(_UNDER_WAY, "commit") as pool:
+        batches = _batches(_step(write) for write in writes)
+        while under_way or not error:
+            while len(under_way) < _UNDER_WAY and not error and (batch := next(batches, None)):
+                _tell(batch, expect)
+                under_way.append(pool.submit(_commit_batch, store, guard, batch))
+            if not under_way:
+                break
+            try:
+                outcome = under_way.popleft().result()
+            except UcloudError as failure:
+                error = error or failure
+            else:
+                yield outcome
+    if error:
+        raise error
 
 
-def _commit_batch(store: Store, guard: Compare, batch: list[Step], outcome: Outcome) -> None:
+def _tell(batch: list[Step], expect: Expect) -> None:
+    for step in batch:
+        for operation in step.operations:
+            if isinstance(operation, Put) and (record := step.records.get(operation.key)):
+                expect(operation.key, record, operation.value)
+
+
+def _commit_batch(store: Store, guard: Compare, batch: list[Step]) -> Outcome:
+    outcome = Outcome()
     while batch:
         compares = [guard, *(compare for step in batch for compare in step.compares)]
         try:
@@ -56,25 +91,29 @@ def _commit_batch(store: Store, guard: Compare, batch: list[Step], outcome: Outc
         except Conflict as error:
             changed = set(error.keys)
             lost = [step for step in batch if any(compare.key in changed for compare in step.compares)]
-            _log.info("%d of %d writes dropped: %s", len(lost), len(batch), error)
+            _log.info("%d of %d writes dropped: %s", len(lost) or len(batch), len(batch), error)
             outcome.dropped += [step.write for step in lost or batch]
             batch = [step for step in batch if step not in lost] if lost else []
-            continue
-        for step in batch:
-            outcome.written.update({key: (record, revision) for key, record in step.records.items()})
-        return
+        else:
+            for step in batch:
+                outcome.done.append(step.write)
+                outcome.written.update({key: (record, revision) for key, record in step.records.items()})
+            break
+    return outcome
 
 
-def _batches(steps: Sequence[Step]) -> Iterator[list[Step]]:
+def _batches(steps: Iterable[Step]) -> Iterator[list[Step]]:
     """The steps in as few transactions as etcd's limits allow, the guard's compare included."""
     batch: list[Step] = []
-    compares, operations = 1, 0
+    compares, operations, size = 1, 0, 0
     for step in steps:
+        step_size = sum(len(operation.value) for operation in step.operations if isinstance(operation, Put))
         compares += len(step.compares)
         operations += len(step.operations)
-        if batch and max(compares, operations) > MAX_OPERATIONS:
+        size += step_size
+        if batch and (max(compares, operations) > MAX_OPERATIONS or size > _MAX_BYTES):
             yield batch
-            batch, compares, operations = [], 1 + len(step.compares), len(step.operations)
+            batch, compares, operations, size = [], 1 + len(step.compares), len(step.operations), step_size
         batch.append(step)
     if batch:
         yield batch

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
 
 from common.schemas.host import HostState
 from common.schemas.vm import Specs
@@ -18,7 +20,26 @@ def why_closed(host: Host) -> str | None:
     return None if host.is_registered else "not registered yet"
 
 
-def explain(specs: Specs, lacks: Iterable[Lack], closed: Mapping[str, int]) -> str:
+class Why(Enum):
+    """What a VM waits for, of the few kinds that are counted."""
+
+    NO_HOST = "no_host"
+    """No host takes new VMs, or there is none."""
+    NO_ROOM = "no_room"
+    NO_ROOM_TO_GROW = "no_room_to_grow"
+    STILL_THERE = "still_there"
+    """A host that it is not placed on reports it."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a VM waits, as it is counted, and as it is told to its owner."""
+
+    why: Why
+    reason: str
+
+
+def explain(specs: Specs, lacks: Iterable[Lack], closed: Mapping[str, int]) -> Refusal:
     """The reason why no host takes a VM: "no host has 64 GiB RAM free: 12 too small, 3 draining, 1 silent".
 
     `lacks` are those of the hosts that take VMs, `closed` counts the others by what closes them.
@@ -33,6 +54,7 @@ def explain(specs: Specs, lacks: Iterable[Lack], closed: Mapping[str, int]) -> s
     ]
     parts += [f"{count} {why}" for why, count in sorted(closed.items())]
     if not parts:
-        return "there is no host yet"
-    wanted = " and ".join(resource.amount(specs) for resource in short)
-    return f"no host {f'has {wanted} free' if wanted else 'takes new VMs'}: {', '.join(parts)}"
+        return Refusal(Why.NO_HOST, "there is no host yet")
+    wanted = " and ".join(resource.describe(resource.of(specs)) for resource in short)
+    reason = f"no host {f'has {wanted} free' if wanted else 'takes new VMs'}: {', '.join(parts)}"
+    return Refusal(Why.NO_ROOM if short else Why.NO_HOST, reason)

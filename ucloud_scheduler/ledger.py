@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from common.schemas.vm import Specs
+from ucloud_scheduler.capacity import NOTHING, Amounts
 
 
 class Ledger:
@@ -16,10 +17,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self._charged: dict[tuple[str, str], Specs] = {}
-        self._cpu: Counter[str] = Counter()
-        self._ram_mib: Counter[str] = Counter()
-        self._ssd_mib: Counter[str] = Counter()
-        self._hdd_mib: Counter[str] = Counter()
+        self._used: dict[str, Amounts] = {}
         self._stores: dict[str, tuple[str | None, str | None]] = {}
         self._store_mib: Counter[str] = Counter()
 
@@ -33,13 +31,9 @@ class Ledger:
             self._add(host, specs, 1)
         return before is not None and specs != before
 
-    def used_cpu(self, host: str) -> int:
-        """The processors promised on a host."""
-        return self._cpu[host]
-
-    def used_ram_mib(self, host: str) -> int:
-        """The memory promised on a host."""
-        return self._ram_mib[host]
+    def used(self, host: str) -> Amounts:
+        """What is promised on a host."""
+        return self._used.get(host, NOTHING)
 
     @property
     def used_mib(self) -> Mapping[str, int]:
@@ -50,15 +44,19 @@ class Ledger:
         """A host's disks are now in these stores. A host of which nothing is known keeps those it had: its VMs do."""
         if (ssd, hdd) == self._stores.get(host, (None, None)):
             return
-        self._add_to_stores(host, self._ssd_mib[host], self._hdd_mib[host], -1)
+        used = self.used(host)
+        self._add_to_stores(host, used.ssd_mib, used.hdd_mib, -1)
         self._stores[host] = (ssd, hdd)
-        self._add_to_stores(host, self._ssd_mib[host], self._hdd_mib[host], 1)
+        self._add_to_stores(host, used.ssd_mib, used.hdd_mib, 1)
 
     def _add(self, host: str, specs: Specs, sign: int) -> None:
-        self._cpu[host] += sign * specs.cpu
-        self._ram_mib[host] += sign * specs.ram_mib
-        self._ssd_mib[host] += sign * specs.ssd_mib
-        self._hdd_mib[host] += sign * specs.hdd_mib
+        used = self._used.get(host, NOTHING)
+        self._used[host] = Amounts(
+            used.cpu + sign * specs.cpu,
+            used.ram_mib + sign * specs.ram_mib,
+            used.ssd_mib + sign * specs.ssd_mib,
+            used.hdd_mib + sign * specs.hdd_mib,
+        )
         self._add_to_stores(host, specs.ssd_mib, specs.hdd_mib, sign)
 
     def _add_to_stores(self, host: str, ssd_mib: int, hdd_mib: int, sign: int) -> None:

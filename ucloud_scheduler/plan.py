@@ -1,16 +1,18 @@
 """Decides what is to be written for the VMs of a snapshot. Pure: no I/O, no clock, no randomness.
 
 The same snapshot gives the same plan. VMs are served in the order of their creation; one that can't be placed is in
-nobody's way.
+nobody's way. Nor is growth without room in the way of what else is requested of the same VM: its placement takes the
+newer request with the specs that it holds, and is resized when there is room.
 """
 
 from collections.abc import Iterator
 from datetime import datetime
 
-from common.schemas.vm import Actual, Placement, Requested, Role, VmRequest, VmStatus
-from ucloud_scheduler.capacity import Capacity
+from common.schemas.vm import Actual, Placement, Requested, Role, Specs, VmRequest
+from ucloud_scheduler.capacity import Amounts, Capacity
+from ucloud_scheduler.filters import Refusal, Why
 from ucloud_scheduler.ranking import Ranking
-from ucloud_scheduler.views import Placed, Snapshot, Vm
+from ucloud_scheduler.views import BriefStatus, Host, Snapshot, Vm
 from ucloud_scheduler.writes import Clear, Place, Plan, Release, Report, Update, Write
 
 
@@ -34,9 +36,12 @@ def is_gone(vm: Vm, host: str) -> bool:
 
 def next_epoch(vm: Vm) -> int:
     """One more than any epoch that was ever seen of the VM."""
-    placed = [each.record.epoch for each in vm.placements.values() if each.record]
-    reported = [each.record.epoch for each in vm.statuses.values() if each.record]
-    return max([0, *placed, *reported]) + 1
+    seen = 0
+    for placed in vm.placements.values():
+        seen = max(seen, placed.record.epoch if placed.record else 0)
+    for reported in vm.statuses.values():
+        seen = max(seen, reported.record.epoch if reported.record else 0)
+    return seen + 1
 
 
 class _Planner:
@@ -47,7 +52,7 @@ class _Planner:
         self._now = now
         self._capacity = Capacity(snapshot.used_mib)
         self._ranking: Ranking | None = None
-        self._waiting: set[str] = set()
+        self._waiting: dict[str, Why] = {}
         self._oddities: list[str] = []
 
     def plan(self) -> Plan:
@@ -62,7 +67,7 @@ class _Planner:
                 with_request.append((vm.request.created_at, vm.uuid, vm, vm.request))
         for _, _, vm, request in sorted(with_request, key=lambda each: each[:2]):
             writes += self._placed(vm, request) if vm.placements else self._unplaced(vm, request)
-        return Plan(tuple(writes), frozenset(self._waiting), tuple(self._oddities))
+        return Plan(tuple(writes), self._waiting, tuple(self._oddities))
 
     def _without_request(self, vm: Vm) -> Iterator[Write]:
         if vm.placements:
@@ -81,7 +86,7 @@ class _Planner:
         if self._ranking is None:
             self._ranking = Ranking(self._snapshot, self._capacity)
         host = self._ranking.choose(request.specs)
-        if isinstance(host, str):
+        if isinstance(host, Refusal):
             yield from self._report(vm, request, host)
             return
         placement = Placement(
@@ -103,50 +108,54 @@ class _Planner:
             strays = _strays(vm)
             yield from self._report(vm, request, strays) if strays else [Release(vm, request)]
             return
-        obstacle = None
+        obstacle: Refusal | None = None
         for host, placed in sorted(vm.placements.items()):
-            if placed.record is None or placed.record.generation >= request.generation:
+            if placed.record is None or placed.record.generation > request.generation:
                 continue
-            obstacle = self._obstacle(host, placed, request)
-            if obstacle is None:
-                update = {"generation": request.generation, "request": request}
+            held = placed.record.request.specs
+            specs = held
+            if request.specs != held and request.requested is not Requested.DELETED:
+                lack = self._resize(host, request.specs, held)
+                obstacle = lack or obstacle
+                specs = held if lack else request.specs
+            if specs != held or placed.record.generation < request.generation:
+                ordered = request if specs == request.specs else request.model_copy(update={"specs": specs})
+                update = {"generation": request.generation, "request": ordered}
                 yield Update(vm, host, placed.record.model_copy(update=update))
         if obstacle:
             yield from self._report(vm, request, obstacle)
         elif vm.pending:
             yield Clear(vm)
 
-    def _obstacle(self, name: str, placed: Placed, request: VmRequest) -> str | None:
-        """What keeps a placement from taking the newer request: growth without room."""
-        if placed.record is None or request.requested is Requested.DELETED:
-            return None
-        held, specs = placed.record.request.specs, request.specs
-        host = self._snapshot.hosts.get(name)
-        if host is None or specs == held:
-            return None
-        lack = self._capacity.lack(host, specs, held)
-        if lack:
-            return f"host {name} has not {lack.resource.amount(specs)} free"
-        self._capacity.take_growth(host, specs, held)
+    def _resize(self, name: str, specs: Specs, held: Specs) -> Refusal | None:
+        """Take what a placed VM grows by; what is in its way if there is no room: it is not resized at all then."""
+        host = self._snapshot.hosts.get(name) or Host(name)
+        wanted = Amounts.growth(specs, held)
+        if lack := self._capacity.lack(host, wanted):
+            growth = lack.resource.of(specs) - lack.resource.of(held)
+            reason = f"host {name} has not another {lack.resource.describe(growth)} free"
+            return Refusal(Why.NO_ROOM_TO_GROW, reason)
+        self._capacity.take(host, wanted)
         return None
 
-    def _report(self, vm: Vm, request: VmRequest, reason: str) -> Iterator[Write]:
-        self._waiting.add(vm.uuid)
-        known = vm.pending
-        if known and (known.reason, known.generation) == (reason, request.generation):
+    def _report(self, vm: Vm, request: VmRequest, refusal: Refusal) -> Iterator[Write]:
+        self._waiting[vm.uuid] = refusal.why
+        known, reason, generation = vm.pending, refusal.reason, request.generation
+        if known and (known.reason, known.generation) == (reason, generation):
             return
         since = known.since if known else self._now
-        status = VmStatus(epoch=0, generation=request.generation, actual=Actual.PENDING, reason=reason, since=since)
-        yield Report(vm, status)
+        yield Report(vm, BriefStatus(epoch=0, generation=generation, actual=Actual.PENDING, reason=reason, since=since))
 
 
-def _strays(vm: Vm) -> str | None:
+def _strays(vm: Vm) -> Refusal | None:
     """What to wait for where hosts still report a VM that is not placed there, or not readably.
 
     Its placement was taken away by somebody else; the disk may still be in use.
     """
+    if not vm.statuses:
+        return None
     hosts = sorted(host for host in vm.statuses if host not in vm.placements and not is_gone(vm, host))
-    return f"waiting until it is gone from host {', '.join(hosts)}" if hosts else None
+    return Refusal(Why.STILL_THERE, f"waiting until it is gone from host {', '.join(hosts)}") if hosts else None
 
 
 def _hosts(vm: Vm) -> str:

@@ -1,51 +1,59 @@
 """The loop of the scheduler: news, plan, commit; only while this instance is elected.
 
-What a plan rests on is always younger than the election that its writes are fenced by: a new leader first lists the
-placements again, so it knows every one that a former leader wrote, and that one can write none afterwards.
+What a plan rests on is always younger than the election that its writes are fenced by: a new leader first waits until
+it has heard of everything up to its election, so it knows every placement that a former leader wrote, and that one can
+write none afterwards.
 """
 
 import logging
 import threading
+import time
+from collections import deque
 from datetime import UTC, datetime
-
-from prometheus_client import Counter, Gauge, Histogram
 
 from common.errors import LeadershipLost, StoreError, Unavailable
 from common.leader import Election
-from common.metrics import Metrics
 from common.store import Compare, Store
 from ucloud_scheduler.commit import Outcome, commit
+from ucloud_scheduler.metrics import SchedulerMetrics
 from ucloud_scheduler.plan import plan
-from ucloud_scheduler.views import Snapshot
 from ucloud_scheduler.world import Caches, World
 from ucloud_scheduler.writes import Place, Plan
 
 _log = logging.getLogger(__name__)
-_VMS_PER_PLAN = 1000
+_MAX_VMS_PER_PLAN = 2000
+_MIN_VMS_PER_PLAN = 20
+_ROUND_S = 0.2
+"""What a round may take: as long a new VM may wait for its turn, however many others are due."""
 _RETRY_S = 1.0
+_CATCH_UP_S = 1.0
+_TOLD_SINGLY = 10
 
 
 class Scheduler:
     """One instance of the scheduler, elected or standing by."""
 
-    def __init__(self, store: Store, caches: Caches, election: Election, metrics: Metrics) -> None:
+    def __init__(self, store: Store, caches: Caches, election: Election, metrics: SchedulerMetrics) -> None:
         self._store = store
         self._caches = caches
         self._election = election
+        self._metrics = metrics
         self._world = World(caches)
         self._term: Compare | None = None
-        self._hints: set[str] = set()
-        self._lock = threading.Lock()
+        self._vms_per_plan = _MIN_VMS_PER_PLAN
+        self._dropped: dict[str, float] = {}
+        self._hints: deque[str] = deque()
         self._news = threading.Event()
         self._oddities: set[str] = set()
         self._problem: str | None = None
-        self._pending = Gauge("ucloud_scheduler_pending_vms", "VMs that wait for room", registry=metrics.registry)
-        self._placed = Counter("ucloud_scheduler_placements", "Placements written", registry=metrics.registry)
-        self._conflicts = Counter("ucloud_scheduler_conflicts", "Writes dropped: outdated", registry=metrics.registry)
-        self._plan_seconds = Histogram("ucloud_scheduler_plan_seconds", "Time of one plan", registry=metrics.registry)
         for cache in caches.all():
             cache.subscribe(self._hint)
         election.subscribe(self._news.set)
+
+    @property
+    def world(self) -> World:
+        """What this instance knows of the cloud."""
+        return self._world
 
     def problem(self) -> str | None:
         """What keeps this instance from its work, for /healthz."""
@@ -65,34 +73,32 @@ class Scheduler:
             while not cache.wait_synced(_RETRY_S):
                 if stop.is_set():
                     return
+        self._world.absorb_all()
         again_in_s: float | None = 0.0
         while not stop.is_set():
             self._news.wait(again_in_s)
             self._news.clear()
-            self._world.absorb(self._take_hints())
+            self._absorb_hints()
             again_in_s = self._round()
 
     def _hint(self, key: str) -> None:
-        with self._lock:
-            self._hints.add(key)
-        self._news.set()
+        self._hints.append(key)
+        if not self._news.is_set():
+            self._news.set()
 
-    def _take_hints(self) -> set[str]:
-        with self._lock:
-            hints, self._hints = self._hints, set()
-        return hints
+    def _absorb_hints(self) -> None:
+        self._world.absorb({self._hints.popleft() for _ in range(len(self._hints))})
 
     def _round(self) -> float | None:
         """Do what is due, if this instance leads; returns when to go on without news."""
         guard = self._election.guard()
         if guard is None:
             self._world.forget_due()
-            self._pending.set(0)
             return None
         try:
             if guard != self._term:
                 self._begin_term(guard)
-            again_in_s = self._schedule(guard)
+            self._schedule(guard)
         except LeadershipLost:
             self._election.step_down(guard)
             return None
@@ -100,25 +106,36 @@ class Scheduler:
             self._problem = str(error)
             return _RETRY_S
         self._problem = None
-        return again_in_s
+        return self._pause()
 
     def _begin_term(self, guard: Compare) -> None:
-        """Learn what the former leader wrote last, and of which requests."""
-        self._caches.placements.refresh()
-        self._caches.vms.refresh()
-        self._world.absorb_all()
+        """Learn what the former leader wrote last, and of which requests: it can write nothing since the election."""
+        for cache in (self._caches.placements, self._caches.vms, self._caches.statuses):
+            if not cache.wait_revision(guard.revision, _CATCH_UP_S):
+                cache.refresh()
+        self._absorb_hints()
+        self._world.look_at_all()
+        self._dropped.clear()
         self._term = guard
 
-    def _schedule(self, guard: Compare) -> float | None:
-        snapshot = self._world.take_due(_VMS_PER_PLAN)
+    def _pause(self) -> float | None:
+        """For how long there is nothing to do without news; None: for ever."""
+        if self._world.has_due:
+            return 0.0
+        return max(0.0, min(self._dropped.values()) - time.monotonic()) if self._dropped else None
+
+    def _schedule(self, guard: Compare) -> None:
+        began = time.monotonic()
+        self._look_at_dropped(began)
+        snapshot = self._world.take_due(self._vms_per_plan)
         if not snapshot.vms:
-            return 0.0 if self._world.has_due else None
-        with self._plan_seconds.time():
+            return
+        with self._metrics.plan_seconds.time():
             planned = plan(snapshot, datetime.now(UTC))
         self._tell_oddities(planned)
-        outcome = Outcome()
         try:
-            commit(self._store, guard, planned.writes, outcome)
+            for outcome in commit(self._store, guard, planned.writes, self._caches.expect):
+                self._account(outcome)
         except LeadershipLost:
             raise
         except (Unavailable, StoreError) as error:
@@ -126,30 +143,35 @@ class Scheduler:
             self._election.resign(guard, str(error))
             raise
         finally:
-            self._account(snapshot, planned, outcome)
-        if self._world.has_due:
-            return _RETRY_S if outcome.dropped else 0.0
-        return None
+            self._caches.expect_nothing()
+        self._world.set_waiting(snapshot.vms, planned.waiting)
+        # As many in the next plan as suit the time; a short one says nothing about that.
+        fitting = int(len(snapshot.vms) * _ROUND_S / max(time.monotonic() - began, 0.001))
+        if fitting < self._vms_per_plan or len(snapshot.vms) == self._vms_per_plan:
+            self._vms_per_plan = max(_MIN_VMS_PER_PLAN, min(fitting, 2 * self._vms_per_plan, _MAX_VMS_PER_PLAN))
 
-    def _account(self, snapshot: Snapshot, planned: Plan, outcome: Outcome) -> None:
+    def _look_at_dropped(self, now_s: float) -> None:
+        """What was dropped is looked at again when the news comes of what was changed; or else after a while."""
+        for vm_uuid in [vm_uuid for vm_uuid, due_s in self._dropped.items() if due_s <= now_s]:
+            del self._dropped[vm_uuid]
+            self._world.look_at(vm_uuid)
+
+    def _account(self, outcome: Outcome) -> None:
         """Enter what was written, so that the next plan counts it."""
         for key, (record, revision) in outcome.written.items():
             if cache := self._caches.of(key):
                 cache.note(key, record, revision)
-        self._world.absorb(outcome.written)
-        for write in outcome.dropped:
-            self._world.look_at(write.vm.uuid)
-        self._world.set_waiting(snapshot.vms, planned.waiting)
-        self._pending.set(self._world.waiting)
-        self._conflicts.inc(len(outcome.dropped))
-        self._tell_placements(planned, outcome)
-
-    def _tell_placements(self, planned: Plan, outcome: Outcome) -> None:
-        dropped = {id(write) for write in outcome.dropped}
-        for write in planned.writes:
-            if isinstance(write, Place) and id(write) not in dropped:
-                self._placed.inc()
-                _log.info("VM %s placed on %s, epoch %d", write.vm.uuid, write.host, write.placement.epoch)
+        self._world.absorb_own(outcome.written)
+        again_s = time.monotonic() + _RETRY_S
+        self._dropped.update({write.vm.uuid: again_s for write in outcome.dropped})
+        self._metrics.dropped.inc(len(outcome.dropped))
+        placed = [write for write in outcome.done if isinstance(write, Place)]
+        self._metrics.count(placed, datetime.now(UTC))
+        if len(placed) > _TOLD_SINGLY:
+            _log.info("%d VMs placed, the first is %s on %s", len(placed), placed[0].vm.uuid, placed[0].host)
+            return
+        for write in placed:
+            _log.info("VM %s placed on %s, epoch %d", write.vm.uuid, write.host, write.placement.epoch)
 
     def _tell_oddities(self, planned: Plan) -> None:
         for oddity in planned.oddities:

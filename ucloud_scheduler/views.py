@@ -1,13 +1,32 @@
-"""What the scheduler knows of hosts and VMs, as plans read it: frozen, and free of etcd."""
+"""What the scheduler knows of hosts and VMs, as plans read it: frozen, and free of etcd.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+Tuples, because thousands are made anew each second.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from common.schemas.host import HostState
-from common.schemas.vm import Placement, Specs, VmRequest, VmStatus
+from common.schemas.record import Record
+from common.schemas.vm import Actual, Placement, Specs, VmRequest
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+class BriefStatus(Record):
+    """What the scheduler reads of a VmStatus, and all that it writes of one. The events alone are much larger."""
+
+    epoch: int
+    generation: int
+    actual: Actual
+    reason: str = ""
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Disk:
     """Disk space that a host can use, overcommit included. Hosts that name the same `store_id` share it."""
 
@@ -15,8 +34,7 @@ class Disk:
     total_mib: int
 
 
-@dataclass(frozen=True)
-class Host:
+class Host(NamedTuple):
     """A host's capacity, overcommit included, and what it has promised."""
 
     name: str
@@ -31,25 +49,28 @@ class Host:
     used_cpu: int = 0
     used_ram_mib: int = 0
 
+    def load(self, more_cpu: int = 0, more_ram_mib: int = 0) -> float:
+        """How full it is with that much more promised, 0 to 1: the fuller of its memory and its processors."""
+        return max(
+            (self.used_ram_mib + more_ram_mib) / max(self.ram_mib, 1), (self.used_cpu + more_cpu) / max(self.cpu, 1)
+        )
 
-@dataclass(frozen=True)
-class Placed:
+
+class Placed(NamedTuple):
     """A placement at `revision`; `record` is None when it can't be read, which does not make it absent."""
 
     record: Placement | None
     revision: int
 
 
-@dataclass(frozen=True)
-class Reported:
+class Reported(NamedTuple):
     """A host's status of a VM at `revision`; `record` is None when it can't be read."""
 
-    record: VmStatus | None
+    record: BriefStatus | None
     revision: int
 
 
-@dataclass(frozen=True)
-class Vm:
+class Vm(NamedTuple):
     """All that is known of a VM."""
 
     uuid: str
@@ -57,21 +78,28 @@ class Vm:
     revision: int = 0
     is_malformed: bool = False
     """The request can't be read as it stands; `request` is the last good one, if there was one."""
-    placements: Mapping[str, Placed] = field(default_factory=dict)
+    placements: Mapping[str, Placed] = _NOTHING
     """By host."""
-    statuses: Mapping[str, Reported] = field(default_factory=dict)
+    statuses: Mapping[str, Reported] = _NOTHING
     """By the host that reports."""
-    pending: VmStatus | None = None
+    pending: BriefStatus | None = None
     """Why it has no placement, as reported to its owner."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What one plan is made from: the VMs to look at, every host, and what is used of each store (MiB by store_id)."""
+    """What one plan is made from."""
 
     vms: tuple[Vm, ...]
+    """Those to look at."""
     hosts: Mapping[str, Host]
+    """All there are, by name."""
     used_mib: Mapping[str, int]
+    """What is used of each store, by store_id."""
+    open: Sequence[tuple[float, str]]
+    """Load and name of the hosts that take VMs, the emptiest first."""
+    closed: Mapping[str, str]
+    """Why the other hosts take none, by name."""
 
 
 def specs_of(placed: Placed, request: VmRequest | None) -> Specs | None:

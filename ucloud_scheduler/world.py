@@ -4,18 +4,24 @@ An event costs what it touches: one VM's view, one host's sums. Belongs to one t
 It never writes to etcd.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from common import keys
-from common.cache import Cache
-from common.schemas.host import Alive, HostRequest, HostState, HostStatus, Overcommit, StoreCapacity
-from common.schemas.vm import Placement, VmRequest, VmStatus
-from ucloud_scheduler.ledger import Ledger
-from ucloud_scheduler.views import Disk, Host, Placed, Reported, Snapshot, Vm, specs_of
+from common.cache import Cache, Cached
+from common.schemas.host import Alive, HostRequest, HostState, HostStatus, Overcommit
+from common.schemas.record import Record
+from common.schemas.vm import Placement, VmRequest
+from ucloud_scheduler.due import Due
+from ucloud_scheduler.filters import Why
+from ucloud_scheduler.inventory import Inventory, host_view
+from ucloud_scheduler.views import BriefStatus, Placed, Reported, Snapshot, Vm, specs_of
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Record)
+V = TypeVar("V", Placed, Reported)
 
 
 @dataclass(frozen=True)
@@ -24,18 +30,33 @@ class Caches:
 
     vms: Cache[VmRequest]
     placements: Cache[Placement]
-    statuses: Cache[VmStatus]
+    statuses: Cache[BriefStatus]
     hosts: Cache[HostRequest]
     host_statuses: Cache[HostStatus]
     alive: Cache[Alive]
 
     def all(self) -> tuple[Cache[Any], ...]:
         """Each of them."""
-        return (self.hosts, self.host_statuses, self.alive, self.vms, self.placements, self.statuses)
+        return (self.placements, self.vms, self.statuses, self.hosts, self.host_statuses, self.alive)
 
     def of(self, key: str) -> Cache[Any] | None:
         """The one that holds `key`."""
         return next((cache for cache in self.all() if key.startswith(cache.prefix)), None)
+
+    def expect(self, key: str, record: Record, value: bytes) -> None:
+        """`record` is about to be written; see Cache.expect."""
+        if cache := self.of(key):
+            cache.expect(key, record, value)
+
+    def expect_nothing(self) -> None:
+        """Nothing is about to be written."""
+        for cache in (self.placements, self.statuses):
+            cache.expect_nothing()
+
+
+_NO_OWNER = ""
+_WAITING = "those that wait"
+"""The lane of VMs that wait for room; no owner can be called so."""
 
 
 class World:
@@ -44,11 +65,11 @@ class World:
     def __init__(self, caches: Caches) -> None:
         self._caches = caches
         self._vms: dict[str, Vm] = {}
-        self._hosts: dict[str, Host] = {}
-        self._ledger = Ledger()
-        self._due: dict[str, None] = {}
-        self._waiting: set[str] = set()
-        self._absorbers: dict[str, Callable[[str], None]] = {
+        self._inventory = Inventory()
+        self._due = Due()
+        self._waiting: dict[str, Why] = {}
+        self._may_have_room = False
+        self._absorbers: dict[str, Callable[[str], Vm | None]] = {
             keys.VM: self._absorb_request,
             keys.PLACEMENT: self._absorb_placement,
             keys.STATUS_VM: self._absorb_status,
@@ -58,169 +79,180 @@ class World:
         }
 
     def absorb(self, hints: Iterable[str]) -> None:
-        """Look at what the caches hold at these keys now."""
-        for key in hints:
-            for prefix, absorb in self._absorbers.items():
-                if key.startswith(prefix):
-                    absorb(key)
-                    break
+        """Look at what the caches hold at these keys now. A VM of which there is news is due."""
+        for vm in self._absorb(hints):
+            self._look_at(vm)
 
     def absorb_all(self) -> None:
-        """Look at everything, also at what the caches hold no more; every VM is due afterwards."""
+        """Look at all that the caches hold: for the beginning, whoever was told of it."""
         for cache in self._caches.all():
             self.absorb(cache.records())
             self.absorb(cache.malformed)
-        for vm in list(self._vms.values()):
-            self.absorb([keys.vm(vm.uuid), *(keys.placement(host, vm.uuid) for host in vm.placements)])
-            self.absorb(keys.vm_status(host, vm.uuid) for host in (*vm.statuses, keys.NO_HOST))
-        for name in list(self._hosts):
-            self.absorb([keys.host(name)])
-        self._due = dict.fromkeys(self._vms)
+
+    def absorb_own(self, written: Iterable[str]) -> None:
+        """Look at what was written by a plan: nothing is left to do for its VMs."""
+        for _ in self._absorb(written):
+            pass
+
+    def _absorb(self, hints: Iterable[str]) -> Iterator[Vm]:
+        for key in hints:
+            for prefix, absorb in self._absorbers.items():
+                if key.startswith(prefix):
+                    if vm := absorb(key):
+                        yield vm
+                    break
+
+    def look_at_all(self) -> None:
+        """Every VM is due to be looked at."""
+        for vm in self._vms.values():
+            self._look_at(vm)
 
     def look_at(self, vm_uuid: str) -> None:
-        """A VM is due to be looked at."""
-        self._due[vm_uuid] = None
+        """A VM is due to be looked at, if it still exists."""
+        if vm := self._vms.get(vm_uuid):
+            self._look_at(vm)
+
+    def _look_at(self, vm: Vm) -> None:
+        self._due.add(vm.uuid, vm.request.owner if vm.request else _NO_OWNER)
 
     @property
     def has_due(self) -> bool:
         """Whether any VM is due."""
-        return bool(self._due)
+        return len(self._due) > 0 or (self._may_have_room and len(self._waiting) > 0)
 
     @property
-    def waiting(self) -> int:
-        """How many VMs wait for room."""
-        return len(self._waiting)
+    def waiting(self) -> Counter[Why]:
+        """How many VMs wait, by what they wait for."""
+        return Counter(self._waiting.copy().values())
+
+    @property
+    def vms(self) -> Iterable[Vm]:
+        """Every VM's view; a copy, for any thread."""
+        return self._vms.copy().values()
+
+    @property
+    def inventory(self) -> Inventory:
+        """The hosts."""
+        return self._inventory
 
     def forget_due(self) -> None:
-        """Nothing is due: another instance looks at the VMs. `absorb_all` makes them due when this one has to."""
+        """Nothing is due: another instance looks at the VMs. `look_at_all` makes them due when this one has to."""
         self._due.clear()
+        self._waiting.clear()
 
     def take_due(self, limit: int) -> Snapshot:
         """What is needed for a plan for up to `limit` VMs that are due; they are due no more."""
-        chosen = [vm_uuid for vm_uuid, _ in zip(self._due, range(limit), strict=False)]
-        for vm_uuid in chosen:
-            del self._due[vm_uuid]
-        vms = tuple(self._vms[vm_uuid] for vm_uuid in chosen if vm_uuid in self._vms)
-        return Snapshot(vms, self._hosts, self._ledger.used_mib)
+        if self._may_have_room and not self._due.has(_WAITING):
+            self._may_have_room = False
+            self._look_at_waiting()
+        vms = tuple(self._vms[vm_uuid] for vm_uuid in self._due.take(limit))
+        return self._inventory.snapshot(vms)
 
-    def set_waiting(self, planned: Iterable[Vm], waiting: frozenset[str]) -> None:
+    def set_waiting(self, planned: Iterable[Vm], waiting: Mapping[str, Why]) -> None:
         """Of the VMs that were `planned`, those in `waiting` are to be looked at again when there may be more room."""
-        self._waiting.difference_update(vm.uuid for vm in planned)
+        for vm in planned:
+            self._waiting.pop(vm.uuid, None)
         self._waiting.update(waiting)
 
     def _look_at_waiting(self) -> None:
-        self._due.update(dict.fromkeys(sorted(self._waiting)))
+        """Those that wait are due, the oldest first, in a lane of their own: however many, new VMs don't wait."""
+        oldest = [
+            (vm.request.created_at, vm_uuid)
+            for vm_uuid in self._waiting
+            if vm_uuid not in self._due and (vm := self._vms.get(vm_uuid)) and vm.request
+        ]
+        for _, vm_uuid in sorted(oldest):
+            self._due.add(vm_uuid, _WAITING)
 
-    def _set(self, vm: Vm) -> None:
-        """Keep a VM's view, unless nothing at all is left of the VM."""
+    def _set(self, vm: Vm) -> Vm | None:
+        """Keep a VM's view, and return it, unless nothing at all is left of the VM."""
         if vm.request or vm.is_malformed or vm.placements or vm.statuses or vm.pending:
             self._vms[vm.uuid] = vm
-            self._due[vm.uuid] = None
-        else:
-            self._vms.pop(vm.uuid, None)
-            self._due.pop(vm.uuid, None)
-            self._waiting.discard(vm.uuid)
+            return vm
+        self._vms.pop(vm.uuid, None)
+        self._due.discard(vm.uuid)
+        self._waiting.pop(vm.uuid, None)
+        return None
 
     def _vm(self, vm_uuid: str) -> Vm:
         return self._vms.get(vm_uuid) or Vm(vm_uuid)
 
-    def _absorb_request(self, key: str) -> None:
-        cached = self._caches.vms.get(key)
-        vm = replace(
-            self._vm(keys.last_part(key)),
-            request=cached.record if cached else None,
-            revision=cached.mod_revision if cached else 0,
-            is_malformed=self._caches.vms.is_malformed(key),
-        )
-        self._set(vm)
+    def _absorb_request(self, key: str) -> Vm | None:
+        cached, is_malformed = self._caches.vms.look(key)
+        before = self._vm(keys.last_part(key))
+        request, revision = (cached.record, cached.mod_revision) if cached else (None, 0)
+        # A revision alone does not tell: a restored store counts anew.
+        if before.request is request and (before.revision, before.is_malformed) == (revision, is_malformed):
+            return None
+        vm = before._replace(request=request, revision=revision, is_malformed=is_malformed)
         for host, placed in vm.placements.items():
             if placed.record is None:
                 self._charge(host, vm)
+        return self._set(vm)
 
-    def _absorb_placement(self, key: str) -> None:
+    def _absorb_placement(self, key: str) -> Vm | None:
         host, vm_uuid = keys.host_and_vm(key)
-        cached = self._caches.placements.get(key)
-        placed: Placed | None = None
-        if self._caches.placements.is_malformed(key):
-            placed = Placed(None, 0)
-        elif cached:
-            placed = Placed(cached.record, cached.mod_revision)
+        placed = _readable(Placed, *self._caches.placements.look(key))
         vm = self._vm(vm_uuid)
-        vm = replace(vm, placements=_with(vm.placements, host, placed))
-        self._set(vm)
+        if _is_same(vm.placements.get(host), placed):
+            return None
+        vm = vm._replace(placements=_with(vm.placements, host, placed))
         self._charge(host, vm)
+        return self._set(vm)
 
-    def _absorb_status(self, key: str) -> None:
+    def _absorb_status(self, key: str) -> Vm | None:
         host, vm_uuid = keys.host_and_vm(key)
-        cached = self._caches.statuses.get(key)
-        is_malformed = self._caches.statuses.is_malformed(key)
+        reported = _readable(Reported, *self._caches.statuses.look(key))
         vm = self._vm(vm_uuid)
         if host == keys.NO_HOST:
             # One that can't be read is written anew: nobody else writes it.
-            self._set(replace(vm, pending=cached.record if cached and not is_malformed else None))
-            return
-        reported: Reported | None = None
-        if is_malformed:
-            reported = Reported(None, 0)
-        elif cached:
-            reported = Reported(cached.record, cached.mod_revision)
-        self._set(replace(vm, statuses=_with(vm.statuses, host, reported)))
+            pending = reported.record if reported else None
+            return None if pending is vm.pending else self._set(vm._replace(pending=pending))
+        if _is_same(vm.statuses.get(host), reported):
+            return None
+        return self._set(vm._replace(statuses=_with(vm.statuses, host, reported)))
 
     def _charge(self, host: str, vm: Vm) -> None:
         placed = vm.placements.get(host)
-        became_free = self._ledger.charge(host, vm.uuid, specs_of(placed, vm.request) if placed else None)
-        if host in self._hosts:
-            self._hosts[host] = self._with_use(self._hosts[host])
-        if became_free:
-            self._look_at_waiting()
+        if self._inventory.charge(host, vm.uuid, specs_of(placed, vm.request) if placed else None):
+            self._may_have_room = True
 
-    def _with_use(self, host: Host) -> Host:
-        return replace(
-            host, used_cpu=self._ledger.used_cpu(host.name), used_ram_mib=self._ledger.used_ram_mib(host.name)
-        )
-
-    def _absorb_host(self, key: str) -> None:
+    def _absorb_host(self, key: str) -> Vm | None:
         name = keys.last_part(key)
         request = self._caches.hosts.get(keys.host(name))
         status = self._caches.host_statuses.get(keys.host_status(name))
         is_alive = self._caches.alive.get(keys.alive(name)) is not None
-        before = self._hosts.get(name)
         if request or status or is_alive:
             state = request.record.state if request else HostState.ENABLED
             if self._caches.hosts.is_malformed(keys.host(name)) and not request:
                 state = HostState.DISABLED  # the admin said something: until it is clear what, the careful reading
             overcommit = request.record.overcommit if request else Overcommit()
-            if status:
-                ssd, hdd = status.record.ssd, status.record.hdd
-                self._ledger.set_stores(name, ssd.store_id if ssd else None, hdd.store_id if hdd else None)
-            host = _host(name, state, is_alive, status.record if status else None, overcommit)
-            self._hosts[name] = self._with_use(host)
+            is_news = self._inventory.set(
+                host_view(name, state, is_alive, status.record if status else None, overcommit)
+            )
         else:
-            self._hosts.pop(name, None)
-        if self._hosts.get(name) != before:
-            self._look_at_waiting()
+            is_news = self._inventory.remove(name)
+        if is_news:
+            self._may_have_room = True
+        return None
 
 
-def _host(name: str, state: HostState, is_alive: bool, status: HostStatus | None, overcommit: Overcommit) -> Host:
-    if status is None:
-        return Host(name, state, is_alive)
-    return Host(
-        name,
-        state,
-        is_alive,
-        is_registered=True,
-        cpu=int(status.cpu * overcommit.cpu),
-        ram_mib=int(status.ram_mib * overcommit.ram),
-        ssd=_disk(status.ssd, overcommit),
-        hdd=_disk(status.hdd, overcommit),
-    )
+def _readable(kind: Callable[[R | None, int], V], cached: Cached[R] | None, is_malformed: bool) -> V | None:
+    """What a cache holds as a plan sees it: one that can't be read is there, without a record."""
+    if is_malformed:
+        return kind(None, 0)
+    return kind(cached.record, cached.mod_revision) if cached else None
 
 
-def _disk(capacity: StoreCapacity | None, overcommit: Overcommit) -> Disk | None:
-    return Disk(capacity.store_id, int(capacity.total_mib * overcommit.disk)) if capacity else None
+def _is_same(before: Placed | Reported | None, now: Placed | Reported | None) -> bool:
+    if before is None or now is None:
+        return before is now
+    return before.record is now.record and before.revision == now.revision
 
 
 def _with(values: Mapping[str, T], name: str, value: T | None) -> dict[str, T]:
     """A copy of `values` with `value` at `name`; None removes it."""
+    if value is not None and len(values) == 0:
+        return {name: value}
     rest = {other: kept for other, kept in values.items() if other != name}
     return rest if value is None else {**rest, name: value}

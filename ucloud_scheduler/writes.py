@@ -1,12 +1,14 @@
 """What a plan wants written: data that names what it was decided from, for commit.py to make transactions of."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from common.schemas.vm import Placement, VmRequest, VmStatus
-from ucloud_scheduler.views import Vm
+from common.schemas.vm import Placement, VmRequest
+from ucloud_scheduler.filters import Why
+from ucloud_scheduler.views import BriefStatus, Vm
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Order a VM that has no placement to `host`."""
 
@@ -15,31 +17,31 @@ class Place:
     placement: Placement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Update:
-    """Give the placement on `host` the newer request."""
+    """Give the placement on `host` the newer request, or the specs that there was no room for before."""
 
     vm: Vm
     host: str
     placement: Placement
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Report:
-    """Tell the owner why the VM is not placed, or its placement not updated."""
+    """Tell the owner why the VM is not placed, or not resized."""
 
     vm: Vm
-    status: VmStatus
+    status: BriefStatus
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clear:
     """Remove such a report: it holds no more."""
 
     vm: Vm
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Release:
     """Remove the request of a VM of which nothing is left, with its placements and charges."""
 
@@ -50,10 +52,10 @@ class Release:
 Write = Place | Update | Report | Clear | Release
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What to write; which VMs wait for room; and what is odd and was left alone, as sentences for the log."""
+    """What to write; which VMs wait, and why; and what is odd and was left alone, as sentences for the log."""
 
     writes: tuple[Write, ...]
-    waiting: frozenset[str] = frozenset()
+    waiting: Mapping[str, Why] = field(default_factory=dict)
     oddities: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from common import admission, keys
 from common.schemas.host import Alive, HostRequest, HostState, HostStatus, StoreCapacity
 from common.schemas.image import ImageRequest
+from common.schemas.user import Account, Amounts
 from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
 from common.store import Delete, Put, Store, present, unchanged
 from devcloud.waiting import wait_for
@@ -24,7 +25,10 @@ class Cloud:
         image = ImageRequest(
             uuid=self.image, owner="admin", name="debian", file="d.qcow2", created_at=datetime.now(UTC)
         )
-        step = admission.admit_image(image)
+        account = Account(name="admin", realm="ucloud", created_at=datetime.now(UTC))
+        account_revision = self.put(keys.account("admin"), account.to_json())
+        self._budget = admission.Budget(account, account_revision, Amounts(), account_revision)
+        step = admission.admit_image(image, account_revision)
         self._image_revision = store.commit(step.compares, step.operations)
 
     def put(self, key: str, value: bytes) -> int:
@@ -58,14 +62,17 @@ class Cloud:
     def add_vm(self, specs: Specs = SMALL, requested: Requested = Requested.RUNNING) -> VmRequest:
         """A VM as the API admits it."""
         request = self.request(specs, requested)
-        step = admission.admit_vm(request, self._image_revision)
+        step = admission.admit_vm(request, self._image_revision, self._budget)
         self.store.commit(step.compares, step.operations)
         return request
 
-    def change_vm(self, request: VmRequest, requested: Requested) -> VmRequest:
-        """The owner wants another state."""
-        changed = request.model_copy(update={"requested": requested, "generation": request.generation + 1})
-        self.put(keys.vm(request.uuid), changed.to_json())
+    def change_vm(self, request: VmRequest, **changes: object) -> VmRequest:
+        """The owner wants something else."""
+        changed = request.model_copy(update={**changes, "generation": request.generation + 1})
+        entry = self.store.get(keys.vm(request.uuid))
+        assert entry is not None
+        step = admission.change_vm(request, changed, entry.mod_revision, self._budget)
+        self.store.commit(step.compares, step.operations)
         return changed
 
     def report(self, host: str, vm_uuid: str, placement: Placement, actual: Actual) -> None:
@@ -93,6 +100,10 @@ class Cloud:
             return found[0] if found else None
 
         return wait_for(f"placement of {vm_uuid}", look, DEADLINE_S)
+
+    def wait_specs(self, vm_uuid: str, specs: Specs) -> None:
+        """Wait until a VM's host is ordered to give it `specs`."""
+        wait_for(f"{specs}", lambda: self.placement(vm_uuid)[1].request.specs == specs, DEADLINE_S)
 
     def reason(self, vm_uuid: str) -> str | None:
         """Why a VM waits, as the scheduler reports it."""

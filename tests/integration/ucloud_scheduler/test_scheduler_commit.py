@@ -1,15 +1,17 @@
 """Writes become few transactions; one that is outdated is dropped, and the others of its transaction are written."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from common import keys
 from common.errors import LeadershipLost
+from common.schemas.record import Record
 from common.schemas.vm import Placement, Requested, VmRequest
 from common.store import Put, absent, led_by
 from tests.integration.ucloud_scheduler.cloud import Cloud
-from ucloud_scheduler.commit import Outcome, commit
+from ucloud_scheduler.commit import commit
 from ucloud_scheduler.views import Vm
 from ucloud_scheduler.writes import Clear, Place
 
@@ -20,6 +22,10 @@ LEADER = keys.leader("scheduler")
 def elected_at(cloud: Cloud) -> int:
     """The create revision of a leader's key."""
     return cloud.store.commit([absent(LEADER)], [Put(LEADER, b"")])
+
+
+def _ignore(key: str, record: Record, value: bytes) -> None:
+    assert record.to_json() == value
 
 
 def _place(cloud: Cloud, request: VmRequest) -> Place:
@@ -33,14 +39,16 @@ def test_only_what_is_outdated_is_dropped(cloud: Cloud, elected_at: int) -> None
     writes = [_place(cloud, cloud.add_vm()) for _ in range(150)]
     changed, taken = writes[7], writes[100]
     assert changed.vm.request
-    cloud.change_vm(changed.vm.request, Requested.DELETED)
+    cloud.change_vm(changed.vm.request, requested=Requested.DELETED)
     cloud.put(keys.placement("h1", taken.vm.uuid), b"somebody else's")
-    outcome = Outcome()
     before = cloud.store.list(keys.VM).revision
-    commit(cloud.store, led_by(LEADER, elected_at), [*writes, Clear(Vm("unknown"))], outcome)
-    assert outcome.dropped == [changed, taken]
-    written = {keys.placement("h1", write.vm.uuid) for write in writes if write not in (changed, taken)}
-    assert {key for key, (record, _) in outcome.written.items() if record} == written
+    outcomes = list(commit(cloud.store, led_by(LEADER, elected_at), [*writes, Clear(Vm("unknown"))], _ignore))
+    assert [write for outcome in outcomes for write in outcome.dropped] == [changed, taken]
+    done = [write for outcome in outcomes for write in outcome.done if isinstance(write, Place)]
+    assert done == [write for write in writes if write not in (changed, taken)]
+    written = {keys.placement("h1", write.vm.uuid) for write in done}
+    records = {key: record for outcome in outcomes for key, (record, _) in outcome.written.items()}
+    assert {key for key, record in records.items() if record} == written
     found = {entry.key for entry in cloud.store.list(keys.PLACEMENT).entries}
     assert found == written | {keys.placement("h1", taken.vm.uuid)}
     # 150 writes with two compares each, and the leader's.
@@ -48,11 +56,20 @@ def test_only_what_is_outdated_is_dropped(cloud: Cloud, elected_at: int) -> None
 
 
 def test_a_deposed_leader_writes_nothing(cloud: Cloud, elected_at: int) -> None:
-    write = _place(cloud, cloud.add_vm())
+    writes = [_place(cloud, cloud.add_vm()) for _ in range(200)]
     cloud.remove(LEADER)
     cloud.put(LEADER, b"another")
-    outcome = Outcome()
     with pytest.raises(LeadershipLost):
-        commit(cloud.store, led_by(LEADER, elected_at), [write], outcome)
-    assert (outcome.written, outcome.dropped) == ({}, [])
+        next(commit(cloud.store, led_by(LEADER, elected_at), writes, _ignore))
     assert cloud.placements() == {}
+
+
+def test_large_records_are_spread_over_as_many_transactions_as_etcd_needs(cloud: Cloud, elected_at: int) -> None:
+    writes = []
+    for _ in range(30):
+        small = _place(cloud, cloud.add_vm())
+        request = small.placement.request.model_copy(update={"ports": ("x" * 70_000,)})
+        writes.append(replace(small, placement=small.placement.model_copy(update={"request": request})))
+    outcomes = list(commit(cloud.store, led_by(LEADER, elected_at), writes, _ignore))
+    assert sum(len(outcome.done) for outcome in outcomes) == 30
+    assert len(outcomes) == 3

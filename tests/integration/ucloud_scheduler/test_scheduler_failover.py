@@ -4,12 +4,15 @@ import threading
 
 from common import keys
 from common.schemas.host import HostState
+from common.schemas.vm import Actual, Requested
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess
 from tests.integration.proxy import Proxy
-from tests.integration.ucloud_scheduler.cloud import DEADLINE_S, Cloud
+from tests.integration.ucloud_scheduler.cloud import DEADLINE_S, SMALL, Cloud
 from tests.integration.ucloud_scheduler.conftest import StartScheduler
+
+LARGER = SMALL.model_copy(update={"cpu": 2})
 
 
 def _leader(schedulers: list[DaemonProcess]) -> DaemonProcess | None:
@@ -117,3 +120,28 @@ def test_the_late_write_of_a_former_leader_is_refused(
         standby.kill()
         former.wait_role("leading")
         assert cloud.placement(cloud.add_vm().uuid)[0] == "h2"
+
+
+def test_a_lone_scheduler_that_is_killed_again_and_again_goes_on_at_once(
+    cloud: Cloud, start_scheduler: StartScheduler
+) -> None:
+    cloud.add_host("h1")
+    scheduler = start_scheduler()
+    for _ in range(5):
+        scheduler.wait_role("leading")
+        grown = cloud.add_vm()
+        scheduler.kill()
+        removed = cloud.add_vm()
+        scheduler.start()
+        _, placement = cloud.placement(removed.uuid)
+        cloud.change_vm(removed, requested=Requested.DELETED)
+        cloud.report("h1", removed.uuid, placement, Actual.DELETED)
+        cloud.placement(grown.uuid)
+        cloud.change_vm(grown, specs=LARGER)
+        scheduler.kill()
+        scheduler.start()
+        cloud.wait_gone(keys.vm(removed.uuid))
+        cloud.wait_specs(grown.uuid, LARGER)
+    assert len(cloud.placements()) == 5
+    # Ten leases of three seconds were not waited for.
+    assert "is dead" in scheduler.log.read_text()

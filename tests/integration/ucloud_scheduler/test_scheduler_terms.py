@@ -11,11 +11,13 @@ from common.errors import LeadershipLost
 from common.leader import Election
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
-from common.schemas.vm import Placement, VmRequest, VmStatus
+from common.schemas.vm import Placement, VmRequest
 from common.store import EtcdOptions, Put, Store, absent
 from devcloud.etcd import EtcdCluster
 from tests.integration.ucloud_scheduler.cloud import DEADLINE_S, SMALL, Cloud
+from ucloud_scheduler.metrics import SchedulerMetrics
 from ucloud_scheduler.scheduler import Scheduler
+from ucloud_scheduler.views import BriefStatus
 from ucloud_scheduler.world import Caches
 
 Run = Callable[[Callable[[threading.Event], None]], threading.Event]
@@ -54,7 +56,7 @@ def test_a_new_leader_knows_the_last_placement_of_the_former(cloud: Cloud, own_s
     caches = Caches(
         vms=Cache(own_store, keys.VM, VmRequest, metrics),
         placements=Cache(own_store, keys.PLACEMENT, Placement, metrics),
-        statuses=Cache(own_store, keys.STATUS_VM, VmStatus, metrics),
+        statuses=Cache(own_store, keys.STATUS_VM, BriefStatus, metrics),
         hosts=Cache(own_store, keys.HOST, HostRequest, metrics),
         host_statuses=Cache(own_store, keys.STATUS_HOST, HostStatus, metrics),
         alive=Cache(own_store, keys.ALIVE, Alive, metrics),
@@ -70,7 +72,7 @@ def test_a_new_leader_knows_the_last_placement_of_the_former(cloud: Cloud, own_s
     cloud.put(keys.placement("h2", request.uuid), theirs.to_json())
 
     election = Election(own_store, "scheduler", "new", metrics)
-    scheduler = Scheduler(own_store, caches, election, metrics)
+    scheduler = Scheduler(own_store, caches, election, SchedulerMetrics(metrics.registry))
     stop = run(scheduler.run)
     run(election.run)
     later = cloud.add_vm(SMALL)

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from common.schemas.host import HostState
-from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
-from ucloud_scheduler.views import Disk, Host, Placed, Reported, Snapshot, Vm
+from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest
+from ucloud_scheduler.ranking import Ranks
+from ucloud_scheduler.views import BriefStatus, Disk, Host, Placed, Reported, Snapshot, Vm
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=1)
@@ -47,15 +48,15 @@ def make_placement(request: VmRequest, epoch: int = 1) -> Placement:
     return Placement(epoch=epoch, generation=request.generation, request=request, placed_at=EARLIER)
 
 
-def make_status(epoch: int, actual: Actual, generation: int = 1, reason: str = "") -> VmStatus:
+def make_status(epoch: int, actual: Actual, generation: int = 1, reason: str = "") -> BriefStatus:
     """A status of an hour ago."""
-    return VmStatus(epoch=epoch, generation=generation, actual=actual, reason=reason, since=EARLIER)
+    return BriefStatus(epoch=epoch, generation=generation, actual=actual, reason=reason, since=EARLIER)
 
 
 def make_vm(
     request: VmRequest | None,
     placed: dict[str, Placement | None] | None = None,
-    reported: dict[str, VmStatus | None] | None = None,
+    reported: dict[str, BriefStatus | None] | None = None,
     reason: str | None = None,
     is_malformed: bool = False,
 ) -> Vm:
@@ -73,4 +74,7 @@ def make_vm(
 
 def make_snapshot(vms: list[Vm], hosts: list[Host], used_mib: dict[str, int] | None = None) -> Snapshot:
     """These VMs and hosts."""
-    return Snapshot(tuple(vms), {host.name: host for host in hosts}, used_mib or {})
+    by_name = {host.name: host for host in hosts}
+    ranks = Ranks()
+    ranks.change([(None, host) for host in hosts])
+    return Snapshot(tuple(vms), by_name, used_mib or {}, ranks.open, ranks.closed)

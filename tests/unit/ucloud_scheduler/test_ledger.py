@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.schemas.vm import Specs
+from ucloud_scheduler.capacity import Resource
 from ucloud_scheduler.ledger import Ledger
 
 HOSTS = st.sampled_from(["h1", "h2", "h3"])
@@ -40,7 +41,7 @@ def test_the_sums_are_those_of_the_placements(events: list[tuple[str, str | None
         in_store[hdd] += specs.hdd_mib
     for host in ("h1", "h2", "h3"):
         here = [specs for (name, _), specs in placements.items() if name == host]
-        assert ledger.used_cpu(host) == sum(specs.cpu for specs in here)
-        assert ledger.used_ram_mib(host) == sum(specs.ram_mib for specs in here)
+        for resource in Resource:
+            assert resource.of(ledger.used(host)) == sum(resource.of(specs) for specs in here)
     for store_id in ("a", "b"):
         assert ledger.used_mib.get(store_id, 0) == in_store[store_id]

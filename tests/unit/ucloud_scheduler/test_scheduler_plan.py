@@ -3,7 +3,7 @@
 import pytest
 
 from common.schemas.host import HostState
-from common.schemas.vm import Actual, Placement, Requested, Specs, VmStatus
+from common.schemas.vm import Actual, Event, Placement, Requested, Specs, VmStatus
 from tests.unit.ucloud_scheduler.snapshots import (
     EARLIER,
     NOW,
@@ -15,8 +15,9 @@ from tests.unit.ucloud_scheduler.snapshots import (
     make_status,
     make_vm,
 )
+from ucloud_scheduler.filters import Why
 from ucloud_scheduler.plan import plan
-from ucloud_scheduler.views import Disk, Host, Vm
+from ucloud_scheduler.views import BriefStatus, Disk, Host, Vm
 from ucloud_scheduler.writes import Clear, Place, Release, Report, Update, Write
 
 REQUEST = make_request()
@@ -45,7 +46,7 @@ def test_a_new_vm_is_placed(requested: Requested) -> None:
 
 
 @pytest.mark.parametrize(("reported", "epoch"), [({"h1": GONE}, 2), ({"h1": make_status(7, Actual.DELETED)}, 8)])
-def test_the_epoch_is_younger_than_any_seen(reported: dict[str, VmStatus | None], epoch: int) -> None:
+def test_the_epoch_is_younger_than_any_seen(reported: dict[str, BriefStatus | None], epoch: int) -> None:
     (write,) = _writes(make_vm(REQUEST, reported=reported), make_host())
     assert isinstance(write, Place)
     assert write.placement.epoch == epoch
@@ -53,7 +54,7 @@ def test_the_epoch_is_younger_than_any_seen(reported: dict[str, VmStatus | None]
 
 @pytest.mark.parametrize("status", [HERE, make_status(1, Actual.ERROR), None])
 @pytest.mark.parametrize("request_", [REQUEST, DELETED])
-def test_a_vm_that_a_host_still_reports_is_neither_placed_nor_released(status: VmStatus | None, request_) -> None:  # type: ignore[no-untyped-def]
+def test_a_vm_that_a_host_still_reports_is_neither_placed_nor_released(status: BriefStatus | None, request_) -> None:  # type: ignore[no-untyped-def]
     vm = make_vm(request_, reported={"h9": status})
     assert _reason(vm, make_host()) == "waiting until it is gone from host h9"
 
@@ -70,7 +71,7 @@ def test_a_vm_that_a_host_still_reports_is_neither_placed_nor_released(status: V
     ids=["runs", "host unknown", "malformed", "gone unasked", "twice"],
 )
 def test_a_placed_vm_is_never_placed_again(
-    placed: dict[str, Placement | None], reported: dict[str, VmStatus | None]
+    placed: dict[str, Placement | None], reported: dict[str, BriefStatus | None]
 ) -> None:
     assert _writes(make_vm(REQUEST, placed, reported), make_host(), make_host("h2")) == ()
 
@@ -95,13 +96,65 @@ def test_growth_needs_room_and_shrinking_does_not() -> None:
     }
     full = make_host(used_cpu=8, used_ram_mib=9000)
     larger = make_vm(make_request(specs=Specs(cpu=2, ram_mib=4097, ssd_mib=9), generation=2), placed)
-    assert _reason(larger, full) == "host h1 has not 4097 MiB RAM free"
+    _, report = _writes(larger, full)
+    assert isinstance(report, Report)
+    assert report.status.reason == "host h1 has not another 1 MiB RAM free"
     smaller = make_vm(make_request(specs=Specs(cpu=1, ram_mib=512, ssd_mib=9), generation=2), placed)
     assert [type(write) for write in _writes(smaller, full)] == [Update]
     assert [type(write) for write in _writes(larger, make_host(used_ram_mib=8191))] == [Update]
     both = [make_vm(make_request(n, Specs(cpu=2, ram_mib=4097, ssd_mib=9), generation=2), placed) for n in (1, 2)]
     writes = plan(make_snapshot(both, [make_host(used_ram_mib=8191)]), NOW).writes
-    assert [type(write) for write in writes] == [Update, Report]
+    assert [type(write) for write in writes] == [Update, Update, Report]
+
+
+HELD = Specs(cpu=2, ram_mib=4096, ssd_mib=9)
+GROWN = Specs(cpu=1, ram_mib=5120, ssd_mib=9)
+
+
+def test_growth_without_room_is_in_the_way_of_nothing_else() -> None:
+    held = make_request(specs=HELD)
+    wanted = make_request(specs=GROWN, requested=Requested.STOPPED, generation=2)
+    vm = make_vm(wanted, {"h1": make_placement(held, epoch=3)})
+    update, report = _writes(vm, make_host(used_ram_mib=8000))
+    ordered = wanted.model_copy(update={"specs": HELD})
+    expected = Placement(epoch=3, generation=2, request=ordered, placed_at=EARLIER)
+    assert update == Update(vm, "h1", expected)
+    assert isinstance(report, Report)
+    assert (report.status.reason, report.status.generation) == ("host h1 has not another 1 GiB RAM free", 2)
+
+
+def test_growth_that_waits_is_told_once_and_done_when_there_is_room() -> None:
+    wanted = make_request(specs=GROWN, generation=2)
+    kept = make_placement(wanted.model_copy(update={"specs": HELD}), epoch=3)
+    full, roomy = make_host(used_ram_mib=8000), make_host(used_ram_mib=4096)
+    waiting = make_vm(wanted, {"h1": kept})
+    (report,) = _writes(waiting, full)
+    assert isinstance(report, Report)
+    told = waiting._replace(pending=report.status)
+    planned = plan(make_snapshot([told], [full]), NOW)
+    assert (planned.writes, planned.waiting) == ((), {told.uuid: Why.NO_ROOM_TO_GROW})
+    expected = Placement(epoch=3, generation=2, request=wanted, placed_at=EARLIER)
+    assert _writes(told, roomy) == (Update(told, "h1", expected), Clear(told))
+    # Or the owner thinks better of it.
+    less = make_request(specs=HELD, generation=3)
+    resigned = told._replace(request=less)
+    expected = Placement(epoch=3, generation=3, request=less, placed_at=EARLIER)
+    assert _writes(resigned, full) == (Update(resigned, "h1", expected), Clear(resigned))
+
+
+def test_a_host_that_nobody_knows_has_no_room_for_growth() -> None:
+    vm = make_vm(make_request(specs=GROWN), {"h9": make_placement(make_request(specs=HELD))})
+    assert _reason(vm) == "host h9 has not another 1 GiB RAM free"
+
+
+def test_a_vm_that_is_to_be_deleted_grows_no_more() -> None:
+    wanted = make_request(specs=GROWN, requested=Requested.DELETED, generation=2)
+    vm = make_vm(wanted, {"h1": make_placement(make_request(specs=HELD))})
+    (update,) = _writes(vm, make_host())
+    assert isinstance(update, Update)
+    assert update.placement.request == wanted.model_copy(update={"specs": HELD})
+    after = make_vm(wanted, {"h1": update.placement})
+    assert _writes(after, make_host()) == ()
 
 
 def test_a_deleted_vm_is_released_when_its_host_says_so_of_this_epoch() -> None:
@@ -194,4 +247,13 @@ def test_vms_spread_and_one_that_finds_no_room_is_in_nobodys_way() -> None:
     vms.insert(0, make_vm(make_request(1, Specs(cpu=1, ram_mib=10**6, ssd_mib=1))))
     planned = plan(make_snapshot(vms[::-1], hosts), NOW)
     assert [write.host for write in planned.writes if isinstance(write, Place)] == ["h1", "h3", "h1", "h2", "h3"]
-    assert planned.waiting == {vms[0].uuid}
+    assert planned.waiting == {vms[0].uuid: Why.NO_ROOM}
+
+
+def test_what_is_reported_is_a_status_of_a_vm_that_others_can_read() -> None:
+    (write,) = _writes(make_vm(REQUEST))
+    assert isinstance(write, Report)
+    read = VmStatus.read("/k", write.status.to_json())
+    assert (read.actual, read.reason, read.since) == (Actual.PENDING, "there is no host yet", NOW)
+    full = read.model_copy(update={"events": (Event(at=NOW, what="began"),), "addresses": ("fd00::1",)})
+    assert BriefStatus.read("/k", full.to_json()) == write.status

@@ -17,8 +17,8 @@ from tests.unit.ucloud_scheduler.snapshots import (
     make_vm,
 )
 from ucloud_scheduler.plan import plan
-from ucloud_scheduler.views import Disk, Host, Snapshot, Vm
-from ucloud_scheduler.writes import Place, Release, Report, Update
+from ucloud_scheduler.views import Disk, Host, Placed, Snapshot, Vm
+from ucloud_scheduler.writes import Clear, Place, Release, Report, Update
 
 SPECS = st.builds(
     Specs,
@@ -51,7 +51,9 @@ def vms(draw: st.DrawFn, number: int) -> Vm:
         number, draw(SPECS), draw(st.sampled_from([Requested.RUNNING, Requested.DELETED])), generation=2
     )
     names = st.sampled_from(["h1", "h2", "h9"])
-    older = st.builds(make_request, st.just(number), SPECS, generation=st.integers(1, 2))
+    # The same generation with other specs: there was no room for its growth.
+    held_back = st.builds(make_request, st.just(number), SPECS, st.just(request.requested), st.just(2))
+    older = st.builds(make_request, st.just(number), SPECS) | held_back
     placed = st.dictionaries(names, st.none() | st.builds(make_placement, older, st.integers(1, 3)), max_size=2)
     actual = st.sampled_from([Actual.RUNNING, Actual.DELETED])
     reported = st.dictionaries(names, st.none() | st.builds(make_status, st.integers(1, 3), actual), max_size=2)
@@ -72,12 +74,43 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     return make_snapshot([draw(vms(number)) for number in range(1, count + 1)], all_hosts, used_mib)
 
 
-def _growth(write: Place | Update) -> Counter[str]:
+def _carried_out(snapshot: Snapshot) -> Snapshot:
+    """The cloud after its plan was carried out: each VM's view, and what is used by then."""
+    vms = {vm.uuid: vm for vm in snapshot.vms}
+    all_hosts, used_mib = dict(snapshot.hosts), Counter(snapshot.used_mib)
+    for write in plan(snapshot, NOW).writes:
+        vm = vms[write.vm.uuid]
+        match write:
+            case Place() | Update():
+                placed = {**vm.placements, write.host: Placed(write.placement, 21)}
+                vms[vm.uuid] = vm._replace(placements=placed, pending=None if isinstance(write, Place) else vm.pending)
+                if host := all_hosts.get(write.host):
+                    used = _change(write)
+                    all_hosts[write.host] = host._replace(
+                        used_cpu=host.used_cpu + used["cpu"], used_ram_mib=host.used_ram_mib + used["ram_mib"]
+                    )
+                    for disk, name in ((host.ssd, "ssd_mib"), (host.hdd, "hdd_mib")):
+                        if disk:
+                            used_mib[disk.store_id] += used[name]
+            case Report():
+                vms[vm.uuid] = vm._replace(pending=write.status)
+            case Clear():
+                vms[vm.uuid] = vm._replace(pending=None)
+            case Release():
+                del vms[vm.uuid]
+    return make_snapshot(list(vms.values()), list(all_hosts.values()), used_mib)
+
+
+def _change(write: Place | Update) -> dict[str, int]:
+    """What the write adds to what is used (or takes from it)."""
     new = write.placement.request.specs
     held = write.vm.placements[write.host].record if isinstance(write, Update) else None
-    old = held.request.specs if held else None
     names = ("cpu", "ram_mib", "ssd_mib", "hdd_mib")
-    return Counter({name: max(0, getattr(new, name) - (getattr(old, name) if old else 0)) for name in names})
+    return {name: getattr(new, name) - (getattr(held.request.specs, name) if held else 0) for name in names}
+
+
+def _growth(write: Place | Update) -> Counter[str]:
+    return Counter({name: max(0, amount) for name, amount in _change(write).items()})
 
 
 @given(snapshots())
@@ -86,8 +119,6 @@ def test_no_plan_promises_more_than_there_is(snapshot: Snapshot) -> None:
     in_store: Counter[str] = Counter()
     for write in plan(snapshot, NOW).writes:
         if not isinstance(write, Place | Update) or write.host not in snapshot.hosts:
-            continue
-        if write.placement.request.requested is Requested.DELETED:
             continue
         host, growth = snapshot.hosts[write.host], _growth(write)
         sums = on_host.setdefault(write.host, Counter())
@@ -141,12 +172,34 @@ def test_nothing_is_released_before_everybody_says_that_it_is_gone(snapshot: Sna
             )
 
 
+@given(snapshots())
+def test_whatever_is_requested_of_a_placed_vm_reaches_its_hosts_at_once_except_growth(snapshot: Snapshot) -> None:
+    for vm in _carried_out(snapshot).vms:
+        if not vm.request or vm.is_malformed:
+            continue
+        for placed in vm.placements.values():
+            if placed.record and placed.record.generation <= vm.request.generation:
+                ordered, held = placed.record.request, placed.record.request.specs
+                assert placed.record.generation == vm.request.generation
+                assert ordered == vm.request.model_copy(update={"specs": held})
+                deleted = vm.request.requested is Requested.DELETED
+                assert held == vm.request.specs or deleted or (vm.pending and "has not another" in vm.pending.reason)
+
+
+@given(snapshots())
+def test_a_plan_that_was_carried_out_leaves_nothing_but_vms_for_which_room_came_up(snapshot: Snapshot) -> None:
+    after = _carried_out(snapshot)
+    waiting = plan(snapshot, NOW).waiting
+    for write in plan(after, NOW).writes:
+        assert write.vm.uuid in waiting
+
+
 @given(snapshots(), st.randoms())
 def test_a_plan_does_not_depend_on_any_order(snapshot: Snapshot, random) -> None:  # type: ignore[no-untyped-def]
-    shuffled_vms, shuffled_hosts = list(snapshot.vms), list(snapshot.hosts.items())
+    shuffled_vms, shuffled_hosts = list(snapshot.vms), list(snapshot.hosts.values())
     random.shuffle(shuffled_vms)
     random.shuffle(shuffled_hosts)
-    other = Snapshot(tuple(shuffled_vms), dict(shuffled_hosts), snapshot.used_mib)
+    other = make_snapshot(shuffled_vms, shuffled_hosts, dict(snapshot.used_mib))
 
     def key(write: object) -> str:
         return repr(write)

@@ -1,0 +1,92 @@
+"""What the hosts have, what of it is promised, and which of them is the emptiest; kept current change by change.
+
+It knows nothing of etcd. A change costs the same however many hosts and VMs there are.
+"""
+
+from collections.abc import Mapping
+
+from common.schemas.host import HostState, HostStatus, Overcommit, StoreCapacity
+from common.schemas.vm import Specs
+from ucloud_scheduler.ledger import Ledger
+from ucloud_scheduler.ranking import Ranks
+from ucloud_scheduler.views import Disk, Host, Snapshot, Vm
+
+
+class Inventory:
+    """Views of every host, with what the placements take from it."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[str, Host] = {}
+        self._ledger = Ledger()
+        self._ranks = Ranks()
+        self._changed: set[str] = set()
+
+    def charge(self, host: str, vm_uuid: str, specs: Specs | None) -> bool:
+        """What a VM takes from a host is now `specs` (None: nothing); returns whether anything became free by it."""
+        self._changed.add(host)
+        return self._ledger.charge(host, vm_uuid, specs)
+
+    def set(self, host: Host) -> bool:
+        """A host is as `host` says, whose use does not count; returns whether that is news."""
+        before = self._hosts.get(host.name)
+        if before:
+            host = host._replace(used_cpu=before.used_cpu, used_ram_mib=before.used_ram_mib)
+        if host == before:
+            return False
+        self._hosts[host.name] = host
+        self._ranks.change([(before, host)])
+        self._changed.add(host.name)
+        if host.is_registered:
+            self._ledger.set_stores(
+                host.name, host.ssd.store_id if host.ssd else None, host.hdd.store_id if host.hdd else None
+            )
+        return True
+
+    def remove(self, name: str) -> bool:
+        """A host is no more; returns whether that is news."""
+        before = self._hosts.pop(name, None)
+        if before:
+            self._ranks.change([(before, None)])
+        return before is not None
+
+    def snapshot(self, vms: tuple[Vm, ...]) -> Snapshot:
+        """What a plan for `vms` is made from, with all that was charged by now. It holds until the next change."""
+        changes = []
+        for name in self._changed:
+            if before := self._hosts.get(name):
+                used = self._ledger.used(name)
+                host = self._hosts[name] = before._replace(used_cpu=used.cpu, used_ram_mib=used.ram_mib)
+                changes.append((before, host))
+        self._ranks.change(changes)
+        self._changed.clear()
+        return Snapshot(vms, self._hosts, self._ledger.used_mib, self._ranks.open, self._ranks.closed)
+
+    @property
+    def hosts(self) -> Mapping[str, Host]:
+        """Every host as of the last snapshot; a view, not a copy."""
+        return self._hosts
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is promised."""
+        return self._ledger
+
+
+def host_view(name: str, state: HostState, is_alive: bool, status: HostStatus | None, overcommit: Overcommit) -> Host:
+    """A host with nothing promised yet. One that has not reported has no capacity."""
+    if status is None:
+        return Host(name, state, is_alive)
+    return Host(
+        name,
+        state,
+        is_alive,
+        is_registered=True,
+        cpu=int(status.cpu * overcommit.cpu),
+        ram_mib=int(status.ram_mib * overcommit.ram),
+        ssd=_disk(status.ssd, overcommit),
+        hdd=_disk(status.hdd, overcommit),
+    )
+
+
+def _disk(capacity: StoreCapacity | None, overcommit: Overcommit) -> Disk | None:
+    return Disk(capacity.store_id, int(capacity.total_mib * overcommit.disk)) if capacity else None
