@@ -1,6 +1,6 @@
 """ucloud_vm: makes the VMs that are ordered to this host exist in the ordered state, and no others.
 
-Watches `/v1/placement/<host>/` and the hypervisor. Writes `/v1/status/vm/<host>/<vm>`. Answers for the serial log of
+Watches `/v1/placement/<host>/` and the hypervisor. Writes `/v1/status/vm/<host>/<vm>`. Answers for the consoles of
 each VM over HTTP, beside /healthz.
 
 It must never start a VM that no placement orders to run here, never touch a domain without ucloud's metadata, never

@@ -12,10 +12,17 @@ from common.daemon import main as run_daemon
 from common.errors import ConfigurationError, TemporaryError, UcloudError
 from common.schemas.vm import Placement, VmStatus
 from common.storage.directory import DirectoryStore
-from ucloud_vm import accelerator, serial_log
+from ucloud_vm import accelerator
+from ucloud_vm.console.access import Access, base_url, read_or_make_secret
+from ucloud_vm.console.log import SerialLogs
+from ucloud_vm.console.relay import Limits
+from ucloud_vm.console.routes import Consoles, add_routes
+from ucloud_vm.deathwatch import Deathwatch
 from ucloud_vm.driver import VmDriver
+from ucloud_vm.figures import VmFigures, libvirt_call_seconds
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
 from ucloud_vm.plan import Planner
+from ucloud_vm.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
 _PORT = 9703
@@ -34,12 +41,13 @@ def wire(daemon: Daemon) -> None:
     _make_directories(settings.run_directory, settings.log_directory, settings.state_directory)
     _lock(settings.state_directory)
 
-    secret = serial_log.read_or_make_secret(settings.state_directory / "console.key")
-    url = serial_log.base_url(daemon.settings.health.address, daemon.port, host)
-    logs = serial_log.SerialLogs(settings.log_directory, secret, url)
-    serial_log.add_route(daemon.http, logs)
-
-    hypervisor = LibvirtHypervisor(settings.libvirt_uri, accelerator.choose(settings.accelerator))
+    call_seconds = libvirt_call_seconds(daemon.metrics.registry)
+    hypervisor = LibvirtHypervisor(settings.libvirt_uri, accelerator.choose(settings.accelerator), call_seconds)
+    secret = read_or_make_secret(settings.state_directory / "console.key")
+    access = Access(secret, base_url(daemon.settings.health.address, daemon.port, host))
+    logs = SerialLogs(settings.log_directory)
+    run_directory = RunDirectory(settings.run_directory)
+    add_routes(daemon.http, Consoles(access, logs, hypervisor, run_directory, Limits()))
     try:
         disks = DirectoryStore(daemon.settings.storage)
     except TemporaryError as error:
@@ -47,12 +55,14 @@ def wire(daemon: Daemon) -> None:
 
     placements = daemon.cache(keys.placements(host), Placement)
     statuses = daemon.cache(keys.vm_statuses(host), VmStatus)
+    deathwatch = Deathwatch(run_directory)
+    VmFigures(daemon.metrics.registry, placements, statuses)
     controller = Controller(
         daemon.store,
         placements,
         statuses,
         Planner(settings.stop_timeout_s),
-        VmDriver(hypervisor, disks, logs, settings.run_directory),
+        VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch),
         daemon.metrics,
     )
 
@@ -67,11 +77,14 @@ def wire(daemon: Daemon) -> None:
             _log.warning("can't look through what exists: %s", error)
 
     hypervisor.subscribe(look)
+    deathwatch.subscribe(look)
     daemon.health.add_check("libvirt", hypervisor.problem)
     daemon.at_stop(controller.close)
     daemon.at_stop(hypervisor.close)
+    daemon.at_stop(deathwatch.close)
     daemon.start("libvirt events", hypervisor.run_events)
     daemon.start("libvirt connection", hypervisor.keep_connected)
+    daemon.start("deathwatch", deathwatch.run)
     daemon.start("placements", placements.run)
     daemon.start("statuses", statuses.run)
     daemon.start("look through", controller.look_through)

@@ -4,8 +4,12 @@ Source: libvirt, "Domain XML format" (formatdomain.html).
 """
 
 import re
+from dataclasses import dataclass
 from xml.etree import ElementTree as ET
 
+from pydantic import ValidationError
+
+from common.schemas.vm import Specs
 from common.storage import FileDisk
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.hypervisor import Machine
@@ -15,13 +19,23 @@ NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
 
 NAMESPACE_PREFIX = "ucloud"
 NAME_PREFIX = "ucloud-"
-_EPOCH = re.compile(r"[0-9]{1,18}")
+ROOT_TARGET = "vda"
+HDD_TARGET = "vdb"
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _TCG_CACHE_MIB = 32
 
 
-def to_xml(machine: Machine, accelerator: Accelerator) -> str:
-    """The domain XML of a machine."""
-    domain = ET.Element("domain", type="kvm" if accelerator is Accelerator.KVM else "qemu")
+@dataclass(frozen=True)
+class Mark:
+    """What ucloud keeps in a domain: the epoch of its placement, and the specs that it was defined with."""
+
+    epoch: int
+    specs: Specs | None
+
+
+def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
+    """The domain XML of a machine. `kind` is a type of domains other than the one that the accelerator means."""
+    domain = ET.Element("domain", type=kind or ("kvm" if accelerator is Accelerator.KVM else "qemu"))
     _text(domain, "name", NAME_PREFIX + machine.vm_uuid)
     _text(domain, "uuid", machine.vm_uuid)
     _add_metadata(domain, machine)
@@ -29,9 +43,9 @@ def to_xml(machine: Machine, accelerator: Accelerator) -> str:
     _text(domain, "vcpu", str(machine.specs.cpu))
     _add_platform(domain, accelerator)
     devices = ET.SubElement(domain, "devices")
-    _add_disk(devices, machine.root, "vda")
+    _add_disk(devices, machine.root, ROOT_TARGET)
     if machine.hdd:
-        _add_disk(devices, machine.hdd, "vdb")
+        _add_disk(devices, machine.hdd, HDD_TARGET)
     _add_serial(devices, machine)
     ET.SubElement(devices, "graphics", type="vnc", socket=str(machine.vnc_socket))
     video = ET.SubElement(devices, "video")
@@ -44,14 +58,20 @@ def to_xml(machine: Machine, accelerator: Accelerator) -> str:
     return ET.tostring(domain, encoding="unicode")
 
 
-def metadata_epoch(metadata_xml: str) -> int | None:
-    """The epoch in a domain's metadata element of our namespace; None when it is none that we wrote."""
+def read_mark(metadata_xml: str) -> Mark | None:
+    """What a domain's metadata element of our namespace says; None when it is none that we wrote."""
     try:
         element = ET.fromstring(metadata_xml)  # noqa: S314 - libvirt's own output, which has no entities
     except ET.ParseError:
         return None
-    epoch = element.get("epoch", "")
-    return int(epoch) if _EPOCH.fullmatch(epoch) else None
+    numbers = {name: int(value) for name, value in element.items() if _NUMBER.fullmatch(value)}
+    epoch = numbers.pop("epoch", None)
+    if epoch is None:
+        return None
+    try:
+        return Mark(epoch, Specs.model_validate(numbers))
+    except ValidationError:
+        return Mark(epoch, None)
 
 
 def qemu_owner(capabilities_xml: str) -> tuple[int, int]:
@@ -68,8 +88,11 @@ def qemu_owner(capabilities_xml: str) -> tuple[int, int]:
 def _add_metadata(domain: ET.Element, machine: Machine) -> None:
     metadata = ET.SubElement(domain, "metadata")
     # ElementTree makes up a prefix unless it is told one; libvirt wants it to be declared right here.
+    mark = {"epoch": machine.epoch, **machine.specs.model_dump()}
     ET.SubElement(
-        metadata, f"{NAMESPACE_PREFIX}:vm", {f"xmlns:{NAMESPACE_PREFIX}": NAMESPACE, "epoch": str(machine.epoch)}
+        metadata,
+        f"{NAMESPACE_PREFIX}:vm",
+        {f"xmlns:{NAMESPACE_PREFIX}": NAMESPACE, **{name: str(number) for name, number in mark.items()}},
     )
 
 

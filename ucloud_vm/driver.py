@@ -1,93 +1,123 @@
 """The machine as the controller sees it: what is here of a VM, and one step at a time towards what should be."""
 
 import logging
-import os
-import shutil
-import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from common.errors import PermanentError, TemporaryError
 from common.schemas.vm import Specs
-from common.storage import DiskStore
-from ucloud_vm import plan
-from ucloud_vm.hypervisor import Hypervisor, Machine, Power
-from ucloud_vm.plan import Action, Observation
-from ucloud_vm.serial_log import SerialLogs
+from common.storage import DiskStore, VmDisks
+from ucloud_vm import steps
+from ucloud_vm.console.access import Access
+from ucloud_vm.console.log import SerialLogs
+from ucloud_vm.deathwatch import Deathwatch
+from ucloud_vm.hypervisor import Domain, Hypervisor, Machine, OffCause, Power
+from ucloud_vm.report import NOT_ORDERED
+from ucloud_vm.run_directory import RunDirectory, is_uuid
+from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
 
 
 class VmDriver:
-    """A common.controller.Driver for VMs. `run_directory` gets a folder of sockets for each VM.
+    """A common.controller.Driver for VMs."""
 
-    Paths of sockets are short because sun_path has 108 bytes: unix(7).
-    """
-
-    def __init__(self, hypervisor: Hypervisor, disks: DiskStore, logs: SerialLogs, run_directory: Path) -> None:
+    def __init__(
+        self,
+        hypervisor: Hypervisor,
+        disks: DiskStore,
+        access: Access,
+        logs: SerialLogs,
+        run_directory: RunDirectory,
+        deathwatch: Deathwatch,
+    ) -> None:
         self._hypervisor = hypervisor
         self._disks = disks
+        self._access = access
         self._logs = logs
         self._run_directory = run_directory
+        self._deathwatch = deathwatch
         self._shutdown_asked_at: dict[str, datetime] = {}
+        self._guests: dict[str, Domain] = {}
 
     def observe(self, name: str) -> Observation:
         """What is here of the VM `name`."""
         _check(name)
-        console = self._logs.console(name)
+        console = self._access.console(name)
         try:
-            domain = self._hypervisor.find(name)
+            domain = self._find(name)
         except PermanentError as error:
             return Observation(console, obstacle=str(error))
-        run_files = self._sockets(name).exists() or self._logs.exists(name)
-        asked_at = self._shutdown_asked_at.get(name)
-        if domain and domain.power is not Power.OFF:
-            # A guest that runs has its disks, and can be stopped even when the store does not answer.
-            return Observation(console, domain, True, True, True, run_files, asked_at)
+        run_files = self._run_directory.exists(name) or self._logs.exists(name)
         try:
             stored = self._disks.disks(name)
         except TemporaryError as error:
-            return Observation(console, domain, run_files=run_files, obstacle=str(error))
-        root, hdd = stored.root is not None, stored.hdd is not None
-        return Observation(console, domain, root, hdd, stored.leftovers, run_files, asked_at)
+            if domain is None or domain.power is Power.OFF:
+                return Observation(console, domain, run_files=run_files, obstacle=str(error))
+            # A guest that runs has its disks, and can be stopped even when the store does not answer.
+            stored = VmDisks(leftovers=True)
+        return Observation(
+            console,
+            domain,
+            root_mib=stored.root.size_mib if stored.root else None,
+            hdd_mib=stored.hdd.size_mib if stored.hdd else None,
+            disk_files=stored.leftovers,
+            run_files=run_files,
+            shutdown_asked_at=self._shutdown_asked_at.get(name),
+        )
 
     def apply(self, name: str, action: Action) -> None:
         """Take one step."""
         _check(name)
         match action:
-            case plan.CreateDisks(image, specs):
-                self._disks.create(name, image, specs.ssd_mib, specs.hdd_mib)
-            case plan.Define(epoch, specs):
+            case steps.CreateDisks() | steps.GrowDisks() | steps.RemoveDisks():
+                self._change_disks(name, action)
+            case steps.Define(epoch, specs):
                 self._define(name, epoch, specs)
-            case plan.Start(epoch, specs):
+            case steps.Start(epoch, specs):
                 self._shutdown_asked_at.pop(name, None)
                 self._define(name, epoch, specs)
                 self._hypervisor.start(name)
-            case plan.ShutDown():
+            case steps.ShutDown():
                 self._hypervisor.shut_down(name)
                 self._shutdown_asked_at[name] = datetime.now(UTC)
-            case plan.PowerOff(reason):
+            case steps.PowerOff(reason):
                 self._power_off(name, reason)
-            case plan.Suspend():
+            case steps.Suspend():
                 self._hypervisor.suspend(name)
-            case plan.Resume():
+            case steps.Resume():
                 self._hypervisor.resume(name)
-            case plan.Undefine():
+            case steps.Undefine():
                 self._undefine(name)
-            case plan.RemoveDisks():
-                self._disks.remove(name)
+
+    def _find(self, name: str) -> Domain | None:
+        """The domain of a VM, as the hypervisor has it or is about to find it.
+
+        libvirt answers nothing of a guest that has died until its process has been reaped. So the first look at such
+        a guest goes without libvirt; the later ones wait for it.
+        """
+        known = self._guests.pop(name, None)
+        if known is None or not self._deathwatch.is_dead(name):
+            known = self._hypervisor.find(name)
+            if known is None or known.power is Power.OFF:
+                self._deathwatch.forget(name)
+                return known
+        if self._deathwatch.is_dead(name):
+            return replace(known, power=Power.DYING, off_cause=OffCause.CRASHED)
+        if known.power in (Power.RUNNING, Power.PAUSED, Power.STUCK):
+            self._deathwatch.watch(name)
+            self._guests[name] = known
+        return known
 
     def known(self) -> frozenset[str]:
         """The VMs of which there is a domain, a folder of sockets or a serial log here."""
-        folders = frozenset(path.name for path in self._run_directory.iterdir() if _is_uuid(path.name))
-        return self._hypervisor.vms() | self._logs.vms() | folders
+        return self._hypervisor.vms() | self._logs.vms() | self._run_directory.vms()
 
     def _define(self, name: str, epoch: int, specs: Specs) -> None:
         stored = self._disks.disks(name)
         if stored.root is None:
             raise TemporaryError("its SSD is gone from this host's store")
-        self._make_socket_folder(name)
-        sockets = self._sockets(name)
+        self._run_directory.make(name, self._hypervisor.socket_owner())
         self._hypervisor.define(
             Machine(
                 vm_uuid=name,
@@ -95,48 +125,45 @@ class VmDriver:
                 specs=specs,
                 root=stored.root,
                 hdd=stored.hdd if specs.hdd_mib else None,
-                serial_socket=sockets / "serial.sock",
+                serial_socket=self._run_directory.serial_socket(name),
                 serial_log=self._logs.path(name),
-                vnc_socket=sockets / "vnc.sock",
+                vnc_socket=self._run_directory.vnc_socket(name),
             )
         )
 
-    def _make_socket_folder(self, name: str) -> None:
-        """A folder that only root and the hypervisor's processes get into: VNC asks for no password."""
-        owner = self._hypervisor.socket_owner()
-        try:
-            self._sockets(name).mkdir(0o700, exist_ok=True)
-            os.chown(self._sockets(name), *owner)
-        except OSError as error:
-            raise TemporaryError(f"can't make a folder for the VM's sockets: {error.strerror}") from error
+    def _change_disks(self, name: str, action: steps.CreateDisks | steps.GrowDisks | steps.RemoveDisks) -> None:
+        match action:
+            case steps.CreateDisks(image, specs):
+                self._disks.create(name, image, specs.ssd_mib, specs.hdd_mib)
+            case steps.GrowDisks(specs):
+                self._grow_disks(name, specs)
+            case steps.RemoveDisks():
+                self._disks.remove(name)
+
+    def _grow_disks(self, name: str, specs: Specs) -> None:
+        domain = self._hypervisor.find(name)
+        if domain and domain.power is not Power.OFF:
+            self._disks.check_growth(name, specs.ssd_mib, specs.hdd_mib)
+            self._hypervisor.grow_disks(name, specs)
+        else:
+            self._disks.grow(name, specs.ssd_mib, specs.hdd_mib)
 
     def _power_off(self, name: str, reason: str) -> None:
-        if reason == plan.NOT_ORDERED:
+        if reason == NOT_ORDERED:
             _log.warning("VM %s is powered off: %s; its disks stay", name, reason)
         self._hypervisor.power_off(name)
 
     def _undefine(self, name: str) -> None:
         self._hypervisor.undefine(name)
         self._shutdown_asked_at.pop(name, None)
+        self._run_directory.remove(name)
         try:
-            if self._sockets(name).exists():
-                shutil.rmtree(self._sockets(name))
             self._logs.remove(name)
         except OSError as error:
-            raise TemporaryError(f"can't remove the VM's sockets and serial log: {error.strerror}") from error
-
-    def _sockets(self, name: str) -> Path:
-        return self._run_directory / name
-
-
-def _is_uuid(name: str) -> bool:
-    try:
-        return str(uuid.UUID(name)) == name
-    except ValueError:
-        return False
+            raise TemporaryError(f"can't remove the VM's serial log: {error.strerror}") from error
 
 
 def _check(name: str) -> None:
     """PermanentError unless `name`, which becomes part of paths, is a uuid."""
-    if not _is_uuid(name):
+    if not is_uuid(name):
         raise PermanentError(f"{name!r} is not the uuid of a VM")

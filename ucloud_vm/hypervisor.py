@@ -20,6 +20,8 @@ class Power(Enum):
     """Paused by the hypervisor, because a disk can't be written."""
     STARTING = "starting"
     """Not yet running, and nobody may be going on with the start: the hypervisor may have died in its midst."""
+    DYING = "dying"
+    """Its guest has died, which the hypervisor has yet to find out."""
     CHANGING = "changing"
     """On its way; to be looked at again soon."""
 
@@ -45,6 +47,10 @@ class Domain:
     epoch: int
     power: Power
     off_cause: OffCause = OffCause.UNKNOWN
+    specs: Specs | None = None
+    """What it was defined with; a guest that is on was started with these. None: that is not known."""
+    grows: bool = True
+    """Whether its disks can be grown while it is on."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,14 @@ class Hypervisor(Protocol):
 
     def resume(self, vm_uuid: str) -> None:
         """Let a paused guest go on."""
+        ...
+
+    def grow_disks(self, vm_uuid: str, specs: Specs) -> None:
+        """Grow those disks of a guest that is on that are smaller than `specs` say."""
+        ...
+
+    def screenshot(self, vm_uuid: str) -> bytes:
+        """What the display of a guest that is on shows, as PNG."""
         ...
 
     def undefine(self, vm_uuid: str) -> None:

@@ -1,4 +1,5 @@
-"""The hypervisor behind libvirt: QEMU with KVM or TCG.
+"""The hypervisor behind libvirt: QEMU with KVM or TCG; or, for many guests that are none, its test driver (see
+libvirt_traits.py).
 
 The connection is made when it is needed and made again when it was lost; guests don't notice. Calls block, so they
 belong into worker threads. libvirt's events come from its own loop in a thread, and are hints only.
@@ -13,11 +14,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import libvirt
+from prometheus_client import Histogram
 
 from common.errors import PermanentError, TemporaryError, UcloudError, Unavailable
+from common.schemas.vm import Specs
 from ucloud_vm import domain as description
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.hypervisor import Domain, Machine, OffCause, Power
+from ucloud_vm.libvirt_traits import Traits, traits_of
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
@@ -50,22 +54,37 @@ _OFF_CAUSE = {
 }
 _HOPELESS = frozenset({libvirt.VIR_ERR_CONFIG_UNSUPPORTED, libvirt.VIR_ERR_XML_ERROR})
 _DISCONNECTED = frozenset({libvirt.VIR_ERR_NO_CONNECT, libvirt.VIR_ERR_INVALID_CONN, libvirt.VIR_ERR_RPC})
-_UNDEFINE_FLAGS = (
-    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-)
+_MIB = 1024 * 1024
+_MAX_PICTURE_BYTES = 64 * _MIB
+
+_TASKS = {
+    "find": "look at the VM",
+    "list": "list the VMs",
+    "define": "define the VM",
+    "start": "start the VM",
+    "shut_down": "shut the VM down",
+    "power_off": "power the VM off",
+    "suspend": "suspend the VM",
+    "resume": "resume the VM",
+    "grow_disks": "grow the VM's disks",
+    "screenshot": "look at the VM's display",
+    "undefine": "undefine the VM",
+    "capabilities": "ask for its capabilities",
+}
+"""The calls, as figures name them, each with the words in which an error tells of it."""
 
 
 class LibvirtHypervisor:
-    """A Hypervisor. One per process: libvirt has one event loop."""
+    """A Hypervisor. libvirt has one event loop in a process: only one of these may run it."""
 
-    def __init__(self, uri: str, accelerator: Accelerator) -> None:
+    def __init__(self, uri: str, accelerator: Accelerator, call_seconds: Histogram) -> None:
+        """`call_seconds` has the label "call"."""
         self._uri = uri
         self._accelerator = accelerator
+        self._call_seconds = call_seconds
         self._lock = threading.Lock()
         self._connection: Any = None
+        self._traits = traits_of("")
         self._lost = threading.Event()
         self._listeners: list[Callable[[str | None], None]] = []
         # Errors come as exceptions; without this they are printed as well.
@@ -112,80 +131,115 @@ class LibvirtHypervisor:
 
     def find(self, vm_uuid: str) -> Domain | None:
         """See Hypervisor."""
-        with self._session("look at the VM") as connection:
+        with self._session("find") as (connection, traits):
             try:
                 domain = connection.lookupByUUIDString(vm_uuid)
-                epoch = _epoch(domain)
-                if epoch is None:
+                mark = _mark(domain)
+                if mark is None:
                     raise PermanentError("its host has a domain of this uuid that is not ucloud's")
                 power, cause = _power(domain)
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
                 raise
-            return Domain(epoch, power, cause)
+            return Domain(mark.epoch, power, cause, mark.specs, traits.grows_disks)
 
     def vms(self) -> frozenset[str]:
         """See Hypervisor."""
-        with self._session("list the VMs") as connection:
+        with self._session("list") as (connection, _):
             return frozenset(domain.UUIDString() for domain in connection.listAllDomains() if _is_ours(domain))
 
     def define(self, machine: Machine) -> None:
         """See Hypervisor."""
         self.find(machine.vm_uuid)  # refuses where the uuid is taken by a domain that is not ours
-        with self._session("define the VM") as connection:
-            connection.defineXML(description.to_xml(machine, self._accelerator))
+        with self._session("define") as (connection, traits):
+            connection.defineXML(description.to_xml(machine, self._accelerator, traits.domain_type))
 
     def start(self, vm_uuid: str) -> None:
         """See Hypervisor."""
-        self._step(vm_uuid, "start the VM", lambda domain: domain.create(), {Power.RUNNING})
+        self._step(vm_uuid, "start", lambda domain, _: domain.create(), {Power.RUNNING})
 
     def shut_down(self, vm_uuid: str) -> None:
         """See Hypervisor."""
-        flags = libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
-        self._step(vm_uuid, "shut the VM down", lambda domain: domain.shutdownFlags(flags), {Power.OFF})
+        self._step(
+            vm_uuid, "shut_down", lambda domain, traits: domain.shutdownFlags(traits.shutdown_flags), {Power.OFF}
+        )
 
     def power_off(self, vm_uuid: str) -> None:
         """See Hypervisor."""
-        self._step(vm_uuid, "power the VM off", lambda domain: domain.destroy(), {Power.OFF})
+        self._step(vm_uuid, "power_off", lambda domain, _: domain.destroy(), {Power.OFF})
 
     def suspend(self, vm_uuid: str) -> None:
         """See Hypervisor."""
-        self._step(vm_uuid, "suspend the VM", lambda domain: domain.suspend(), {Power.PAUSED})
+        self._step(vm_uuid, "suspend", lambda domain, _: domain.suspend(), {Power.PAUSED})
 
     def resume(self, vm_uuid: str) -> None:
         """See Hypervisor."""
-        self._step(vm_uuid, "resume the VM", lambda domain: domain.resume(), {Power.RUNNING})
+        self._step(vm_uuid, "resume", lambda domain, _: domain.resume(), {Power.RUNNING})
+
+    def grow_disks(self, vm_uuid: str, specs: Specs) -> None:
+        """See Hypervisor."""
+        found = self.find(vm_uuid)
+        has_hdd = found is not None and found.specs is not None and found.specs.hdd_mib > 0
+        targets = ((description.ROOT_TARGET, specs.ssd_mib), (description.HDD_TARGET, specs.hdd_mib if has_hdd else 0))
+        with self._session("grow_disks") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            for target, size_mib in targets:
+                # Asked to, QEMU would shrink it.
+                if size_mib and domain.blockInfo(target)[0] < size_mib * _MIB:
+                    domain.blockResize(target, size_mib * _MIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+    def screenshot(self, vm_uuid: str) -> bytes:
+        """See Hypervisor."""
+        with self._session("screenshot") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            if not domain.isActive():  # which not every driver looks at
+                raise TemporaryError("can't look at the VM's display: it is off")
+            stream = connection.newStream()
+            media_type = domain.screenshot(stream, 0)
+            content = bytearray()
+            try:
+                while chunk := stream.recv(_MIB):
+                    content += chunk
+                    if len(content) > _MAX_PICTURE_BYTES:
+                        raise TemporaryError(f"the picture of the display has more than {_MAX_PICTURE_BYTES} bytes")
+                stream.finish()
+            except BaseException:
+                stream.abort()
+                raise
+            if media_type != "image/png":
+                raise PermanentError("its host's QEMU can't picture a display as PNG: 7.1 or later does")
+            return bytes(content)
 
     def undefine(self, vm_uuid: str) -> None:
         """See Hypervisor."""
-        self._step(vm_uuid, "undefine the VM", lambda domain: domain.undefineFlags(_UNDEFINE_FLAGS), {None})
+        self._step(vm_uuid, "undefine", lambda domain, traits: domain.undefineFlags(traits.undefine_flags), {None})
 
     def socket_owner(self) -> tuple[int, int]:
         """See Hypervisor."""
-        with self._session("ask for its capabilities") as connection:
+        with self._session("capabilities") as (connection, _):
             return description.qemu_owner(connection.getCapabilities())
 
-    def _step(self, vm_uuid: str, task: str, step: Callable[[Any], object], done: set[Power | None]) -> None:
+    def _step(self, vm_uuid: str, call: str, step: Callable[[Any, Traits], object], done: set[Power | None]) -> None:
         """Take a step with a domain of ours. That it can't be taken is fine if what it leads to is there already."""
         found = self.find(vm_uuid)
         if found is None:
             if None in done:
                 return
-            raise TemporaryError(f"can't {task}: it has no domain on its host any more")
+            raise TemporaryError(f"can't {_TASKS[call]}: it has no domain on its host any more")
         try:
-            with self._session(task) as connection:
-                step(connection.lookupByUUIDString(vm_uuid))
+            with self._session(call) as (connection, traits):
+                step(connection.lookupByUUIDString(vm_uuid), traits)
         except TemporaryError:
             found = self.find(vm_uuid)
             if (found.power if found else None) not in done:
                 raise
 
-    def _connect(self) -> Any:
+    def _connect(self) -> tuple[Any, Traits]:
         """The connection, made anew when there is none; Unavailable when that fails."""
         with self._lock:
             if self._connection is not None and self._connection.isAlive():
-                return self._connection
+                return self._connection, self._traits
             self._connection = None
             try:
                 connection = libvirt.open(self._uri)
@@ -193,19 +247,21 @@ class LibvirtHypervisor:
                 connection.registerCloseCallback(self._on_close, None)
                 lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
                 connection.domainEventRegisterAny(None, lifecycle, self._on_lifecycle, None)
+                self._traits = traits_of(connection.getType())
             except libvirt.libvirtError as error:
                 raise Unavailable("libvirt", f"{self._uri}: {error.get_error_message()}") from error
             self._connection = connection
-            return connection
+            return connection, self._traits
 
     @contextmanager
-    def _session(self, task: str) -> Iterator[Any]:
-        """The connection, and libvirt's errors in it turned into ours."""
-        connection = self._connect()
+    def _session(self, call: str) -> Iterator[tuple[Any, Traits]]:
+        """The connection and what its driver is like, for a `call`; libvirt's errors in it are turned into ours."""
+        connection, traits = self._connect()
         try:
-            yield connection
+            with self._call_seconds.labels(call).time():
+                yield connection, traits
         except libvirt.libvirtError as error:
-            raise _translate(error, task, connection) from error
+            raise _translate(error, _TASKS[call], connection) from error
 
     def _on_close(self, _connection: Any, _reason: int, _opaque: object) -> None:
         _log.warning("the connection to %s is lost", self._uri)
@@ -220,20 +276,20 @@ class LibvirtHypervisor:
             listener(vm_uuid)
 
 
-def _epoch(domain: Any) -> int | None:
-    """The epoch of a domain of ours; None when it is not ours."""
+def _mark(domain: Any) -> description.Mark | None:
+    """What we keep in a domain of ours; None when it is not ours."""
     try:
         metadata = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, description.NAMESPACE)
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
             return None
         raise
-    return description.metadata_epoch(metadata)
+    return description.read_mark(metadata)
 
 
 def _is_ours(domain: Any) -> bool:
     try:
-        return domain.name().startswith(description.NAME_PREFIX) and _epoch(domain) is not None
+        return domain.name().startswith(description.NAME_PREFIX) and _mark(domain) is not None
     except libvirt.libvirtError as error:
         if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
             return False

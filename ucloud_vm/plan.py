@@ -3,19 +3,33 @@
 It must never start a guest unless its placement says RUNNING, and never remove disks unless it says DELETED.
 
 What a later look must know of an earlier one is in the status: since when a VM is being stopped, whether its guest
-powered itself off, how often it died of late. So nothing is forgotten when the daemon dies.
+powered itself off, how often it died of late, how many of its reboots are done. So nothing is forgotten when the daemon
+dies. A reboot is done as soon as its guest is off and the status says that it is being started.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from common.decision import Decision, Failure
-from common.schemas.vm import EVENTS_KEPT, Actual, Console, Event, Placement, Requested, Role, Specs, VmStatus
+from common.schemas.vm import Actual, Placement, Requested, Role, Specs, VmRequest, VmStatus
 from ucloud_vm.hypervisor import Domain, OffCause, Power
+from ucloud_vm.report import NOT_ORDERED, report
+from ucloud_vm.steps import (
+    Action,
+    CreateDisks,
+    Define,
+    GrowDisks,
+    Observation,
+    PowerOff,
+    RemoveDisks,
+    Resume,
+    Start,
+    Suspend,
+    Undefine,
+)
+from ucloud_vm.stopping import Guest, bring_down
 
 ORPHAN_GRACE = timedelta(seconds=60)
-PRESS_AGAIN = timedelta(seconds=10)
-"""A guest that is still booting misses the power button."""
 KILLS_REMEMBERED = timedelta(minutes=10)
 RETRY_STUCK = timedelta(seconds=10)
 START_TIMEOUT = timedelta(seconds=10)
@@ -23,88 +37,12 @@ _FIRST_RESTART_S = 1.0
 _MAX_RESTART_S = 60.0
 _LOOK_SOON_S = 1.0
 _LOOK_AGAIN_S = 5.0
+_AT_REST = (Actual.RUNNING, Actual.SUSPENDED, Actual.STOPPED)
 
 POWERED_OFF_BY_GUEST = "powered off by the guest"
+REBOOT = "to be started again: a reboot"
 STUCK = "a disk of this VM can't be written, is the store of its host full?"
 START_ABANDONED = "its start was interrupted, it is begun anew"
-NOT_ORDERED = "no placement orders this VM to this host"
-
-
-@dataclass(frozen=True)
-class CreateDisks:
-    """Make the disks that are missing."""
-
-    image: str
-    specs: Specs
-
-
-@dataclass(frozen=True)
-class Define:
-    """Tell the hypervisor of the VM."""
-
-    epoch: int
-    specs: Specs
-
-
-@dataclass(frozen=True)
-class Start:
-    """Define the VM anew, as its specs may have changed, and start it."""
-
-    epoch: int
-    specs: Specs
-
-
-@dataclass(frozen=True)
-class ShutDown:
-    """Press the power button."""
-
-
-@dataclass(frozen=True)
-class PowerOff:
-    """Cut the power."""
-
-    reason: str
-
-
-@dataclass(frozen=True)
-class Suspend:
-    """Pause the guest."""
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Let a paused guest go on."""
-
-
-@dataclass(frozen=True)
-class Undefine:
-    """Remove the domain, which is off, with its sockets and its serial log; the disks stay."""
-
-
-@dataclass(frozen=True)
-class RemoveDisks:
-    """Remove the disks, for good."""
-
-
-Action = CreateDisks | Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | RemoveDisks
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What is here of a VM. `run_files`: its folder of sockets or its serial log; `disk_files`: any part of a disk.
-
-    `obstacle` says why that could not be found out.
-    """
-
-    console: Console
-    domain: Domain | None = None
-    root_disk: bool = False
-    hdd_disk: bool = False
-    disk_files: bool = False
-    run_files: bool = False
-    shutdown_asked_at: datetime | None = None
-    """When the power button was last pressed in this life of the guest, as far as this daemon knows."""
-    obstacle: str = ""
 
 
 @dataclass(frozen=True)
@@ -144,7 +82,7 @@ class _Orphan:
                 return Decision(self.previous, (Undefine(),))
             return Decision(None)
         known = self.previous or VmStatus(epoch=domain.epoch, generation=0, actual=Actual.UNKNOWN, since=self.now)
-        status = _report(known, Actual.STOPPING, NOT_ORDERED, self.now)
+        status = report(known, Actual.STOPPING, NOT_ORDERED, self.now)
         left = status.since + ORPHAN_GRACE - self.now
         if left > timedelta():
             return Decision(status, again_in_s=left.total_seconds())
@@ -169,48 +107,64 @@ class _Look:
                 self.previous.actual if self.previous and self.previous.epoch == self.placement.epoch else Actual.ERROR
             )
             return self._say(known, self.observed.obstacle, _LOOK_AGAIN_S)
-        if self.placement.request.requested is Requested.DELETED:
+        if self._request.requested is Requested.DELETED:
             return self._delete()
         if self.placement.role is not Role.RUN:
             return self._say(Actual.ERROR, "this host can't take over a running VM yet")
-        if domain is None:
-            return self._deploy()
-        if domain.power is Power.OFF:
-            return self._renew(domain) or self._settle(domain)
+        if domain is None or domain.power is Power.OFF:
+            return self._decide_off(domain)
         if domain.epoch != self.placement.epoch:
             # It was left here from an earlier life: since then the disk may have been written elsewhere.
             return self._do(Actual.STOPPING, PowerOff("it was started for an earlier placement"))
-        if domain.power in (Power.STARTING, Power.CHANGING):
+        if domain.power in (Power.STARTING, Power.CHANGING, Power.DYING):
             return self._await_change(domain)
+        return self._settle(domain)
+
+    def _decide_off(self, domain: Domain | None) -> Decision[VmStatus, Action]:
+        if domain and (lost := self._lost_disks(domain)):
+            # They were here, and a new disk is not the old one.
+            return self._say(Actual.ERROR, f"its {' and '.join(lost)} is gone from this host's store", _LOOK_AGAIN_S)
+        if domain is None or domain.epoch != self.placement.epoch:
+            return self._deploy()
         return self._settle(domain)
 
     def _deploy(self) -> Decision[VmStatus, Action]:
         """First the disks, then the domain: so a domain says that its disks were made."""
-        request = self.placement.request
         if self._missing_disks():
-            return self._do(Actual.DEPLOYING, CreateDisks(request.image, request.specs))
-        return self._do(Actual.DEPLOYING, Define(self.placement.epoch, request.specs))
-
-    def _renew(self, domain: Domain) -> Decision[VmStatus, Action] | None:
-        """What a domain that is off needs before the rest; None when it is as it should be."""
-        if missing := self._missing_disks():
-            # They were here, and a new disk is not the old one.
-            return self._say(Actual.ERROR, f"its {' and '.join(missing)} is gone from this host's store", _LOOK_AGAIN_S)
-        if domain.epoch != self.placement.epoch:
-            return self._do(Actual.DEPLOYING, Define(self.placement.epoch, self.placement.request.specs))
-        return None
+            return self._do(Actual.DEPLOYING, CreateDisks(self._request.image, self._specs))
+        return self._do(Actual.DEPLOYING, Define(self.placement.epoch, self._specs))
 
     def _missing_disks(self) -> list[str]:
-        wants_hdd = self.placement.request.specs.hdd_mib > 0
-        ssd = [] if self.observed.root_disk else ["SSD"]
-        return [*ssd, "HDD"] if wants_hdd and not self.observed.hdd_disk else ssd
+        ssd = [] if self.observed.root_mib is not None else ["SSD"]
+        return [*ssd, "HDD"] if self._specs.hdd_mib and self.observed.hdd_mib is None else ssd
+
+    def _lost_disks(self, domain: Domain) -> list[str]:
+        """The disks that are missing though the VM had them; a second disk that it has not had yet is no loss."""
+        had_hdd = domain.specs is None or domain.specs.hdd_mib > 0
+        return [disk for disk in self._missing_disks() if disk != "HDD" or had_hdd]
+
+    def _can_grow(self, domain: Domain) -> bool:
+        """Whether a disk is smaller than it is to be, and can be grown now."""
+        had_hdd = domain.specs is not None and domain.specs.hdd_mib > 0
+        root_mib, hdd_mib = self.observed.root_mib, self.observed.hdd_mib
+        if domain.power is not Power.OFF:
+            if not domain.grows:
+                return False
+            hdd_mib = hdd_mib if had_hdd else None
+        return any(
+            size is not None and size < wanted
+            for size, wanted in ((root_mib, self._specs.ssd_mib), (hdd_mib, self._specs.hdd_mib))
+        )
 
     def _await_change(self, domain: Domain) -> Decision[VmStatus, Action]:
         """The domain is on its way. A start that is not this daemon's own any more must not take for ever.
 
         A libvirtd that died in the midst of a start leaves the guest paused, and its successor does not go on.
         """
-        if domain.power is Power.CHANGING:
+        is_news = self.previous is None or self._died(domain)
+        if domain.power is Power.DYING and self._request.requested is not Requested.STOPPED and is_news:
+            return self._say(Actual.KILLED, _cause_of_death(domain), _LOOK_SOON_S)
+        if domain.power is not Power.STARTING:
             return Decision(self.previous or self._status(Actual.STARTING), again_in_s=_LOOK_SOON_S)
         status = self._status(Actual.STARTING, self.failure.reason if self.failure else "")
         left = status.since + START_TIMEOUT - self.now
@@ -220,22 +174,40 @@ class _Look:
 
     def _settle(self, domain: Domain) -> Decision[VmStatus, Action]:
         """Bring a VM that is deployed to the requested state."""
-        match self.placement.request.requested:
+        match self._request.requested:
             case Requested.RUNNING:
-                return self._run(domain)
+                return self._run(domain) if domain.power is not Power.OFF else self._start(domain)
             case Requested.SUSPENDED:
                 return self._suspend(domain)
             case _:
-                return self._stop(domain)
+                return self._rest(Actual.STOPPED, domain) if domain.power is Power.OFF else self._bring_down(domain)
 
     def _run(self, domain: Domain) -> Decision[VmStatus, Action]:
+        if self._owes_reboot:
+            return self._bring_down(domain, REBOOT)
         match domain.power:
             case Power.RUNNING:
-                return self._say(Actual.RUNNING)
+                return self._rest(Actual.RUNNING, domain)
             case Power.PAUSED:
                 return self._do(Actual.SUSPENDED, Resume())
-            case Power.STUCK:
+            case _:
                 return self._unstick()
+
+    def _start(self, domain: Domain) -> Decision[VmStatus, Action]:
+        """Start a guest that is off, unless it is to stay so. Whatever reboots it owes are done by that."""
+        if not self._owes_reboot and (rest := self._stay_off(domain)):
+            return rest
+        new = (CreateDisks(self._request.image, self._specs),) if self._missing_disks() else ()
+        # That a disk can't be grown is no reason to stay off: it is tried again, and told, when the guest runs.
+        grow = (GrowDisks(self._specs),) if self._can_grow(domain) and not self.failure else ()
+        decision = self._do(Actual.STARTING, *new, *grow, Start(self.placement.epoch, self._specs))
+        if not decision.actions or decision.status is None:
+            return decision
+        status = decision.status.model_copy(update={"reboots": self._request.reboots})
+        return Decision(status, decision.actions)
+
+    def _stay_off(self, domain: Domain) -> Decision[VmStatus, Action] | None:
+        """Why a guest that is off stays so, for a while or until its owner asks anew; None when it is to be started."""
         if self._is_answered and self._was(Actual.STOPPED):
             return Decision(self.previous)
         if self._is_answered and self._powered_itself_off(domain):
@@ -246,31 +218,23 @@ class _Look:
             left_s = self._restart_delay_s() - (self.now - self.previous.since).total_seconds()
             if left_s > 0:
                 return Decision(self.previous, again_in_s=left_s)
-        return self._do(Actual.STARTING, Start(self.placement.epoch, self.placement.request.specs))
+        return None
 
-    def _stop(self, domain: Domain) -> Decision[VmStatus, Action]:
-        if domain.power is Power.OFF:
-            return self._say(Actual.STOPPED)
-        status = self._status(Actual.STOPPING, self.failure.reason if self.failure else "")
+    def _bring_down(self, domain: Domain, purpose: str = "") -> Decision[VmStatus, Action]:
+        """Bring a guest that is on down, to be stopped or for a `purpose`."""
+        status = self._status(Actual.STOPPING, self.failure.reason if self.failure else purpose)
+        resumed = self._was(Actual.STOPPING) and self.failure is None
+        guest = Guest(domain.power, self.observed.shutdown_asked_at, resumed)
         left = status.since + self.stop_timeout - self.now
-        if left <= timedelta():
-            reason = f"the guest did not shut down within {self.stop_timeout.seconds} s, its power is cut"
-            return Decision(self._status(Actual.STOPPING, reason), (PowerOff(reason),))
-        if domain.power is not Power.RUNNING:
-            # A paused guest can't answer. One that pauses again gets what is left of its time, and no more.
-            tried = self._was(Actual.STOPPING) and self.failure is None
-            actions: tuple[Action, ...] = () if tried else (Resume(),)
-            return Decision(status, actions, left.total_seconds())
-        pressed = self.observed.shutdown_asked_at
-        wait = pressed + PRESS_AGAIN - self.now if pressed else timedelta()
-        if wait <= timedelta():
-            return Decision(status, (ShutDown(),))
-        return Decision(status, again_in_s=min(wait, left).total_seconds())
+        push = bring_down(guest, left, self._request.force, self.stop_timeout, self.now)
+        if push.reason:
+            status = self._status(Actual.STOPPING, push.reason)
+        return Decision(status, push.actions, push.again_in_s)
 
     def _suspend(self, domain: Domain) -> Decision[VmStatus, Action]:
         match domain.power:
             case Power.PAUSED:
-                return self._say(Actual.SUSPENDED)
+                return self._rest(Actual.SUSPENDED, domain)
             case Power.STUCK:
                 return self._say(Actual.SUSPENDED, STUCK)
             case Power.RUNNING:
@@ -300,6 +264,25 @@ class _Look:
         if left > timedelta():
             return Decision(status, again_in_s=left.total_seconds())
         return self._do(Actual.STARTING, Resume())
+
+    @property
+    def _request(self) -> VmRequest:
+        return self.placement.request
+
+    @property
+    def _specs(self) -> Specs:
+        return self.placement.request.specs
+
+    @property
+    def _reboots_done(self) -> int:
+        """A new life on this host owes none of the reboots that were asked of an earlier one."""
+        if self.previous is None or self.previous.epoch != self.placement.epoch:
+            return self._request.reboots
+        return min(self.previous.reboots, self._request.reboots)
+
+    @property
+    def _owes_reboot(self) -> bool:
+        return self._reboots_done < self._request.reboots
 
     @property
     def _is_answered(self) -> bool:
@@ -334,12 +317,15 @@ class _Look:
         )
         return min(_FIRST_RESTART_S * 2.0 ** max(0, kills - 1), _MAX_RESTART_S)
 
-    def _do(self, actual: Actual, action: Action) -> Decision[VmStatus, Action]:
-        """Take a step, unless it was found to be hopeless."""
-        running = actual in (Actual.RUNNING, Actual.SUSPENDED)
+    def _rest(self, actual: Actual, domain: Domain) -> Decision[VmStatus, Action]:
+        """The VM is as it is to be; at leisure its disks are made so as well."""
+        return self._do(actual, GrowDisks(self._specs)) if self._can_grow(domain) else self._say(actual)
+
+    def _do(self, actual: Actual, *actions: Action) -> Decision[VmStatus, Action]:
+        """Take steps, unless that was found to be hopeless."""
         if self.failure and self.failure.permanent:
-            return self._say(actual if running else Actual.ERROR, self.failure.reason)
-        return Decision(self._status(actual, self.failure.reason if self.failure else ""), (action,))
+            return self._say(actual if actual in _AT_REST else Actual.ERROR, self.failure.reason)
+        return Decision(self._status(actual, self.failure.reason if self.failure else ""), actions)
 
     def _say(self, actual: Actual, reason: str = "", again_in_s: float | None = None) -> Decision[VmStatus, Action]:
         return Decision(self._status(actual, reason), again_in_s=again_in_s)
@@ -350,28 +336,22 @@ class _Look:
             update={
                 "epoch": self.placement.epoch,
                 "generation": self.placement.generation,
+                "reboots": self._reboots_done,
+                "specs": self._specs_in_use(),
                 "console": None if actual is Actual.DELETED else self.observed.console,
             }
         )
-        return _report(known, actual, reason, self.now)
+        return report(known, actual, reason, self.now)
 
-
-def _report(known: VmStatus, actual: Actual, reason: str, now: datetime) -> VmStatus:
-    """`known` with a new state; what is new is an event as well."""
-    what = f"{actual}: {reason}" if reason else str(actual)
-    # An orphan's time of grace and a guest's time to shut down are both counted in STOPPING, each for itself.
-    other_clock = reason != known.reason and NOT_ORDERED in (reason, known.reason)
-    changed = actual is not known.actual or other_clock
-    news = changed or (reason and reason != known.reason)
-    events = (*known.events, Event(at=now, what=what))[-EVENTS_KEPT:] if news else known.events
-    return known.model_copy(
-        update={
-            "actual": actual,
-            "reason": reason,
-            "since": now if changed else known.since,
-            "events": events,
-        }
-    )
+    def _specs_in_use(self) -> Specs | None:
+        """What the guest that is on was started with, and how large its disks are by now."""
+        domain = self.observed.domain
+        if domain is None or domain.power is Power.OFF or domain.specs is None:
+            return None
+        disks = {"ssd_mib": self.observed.root_mib or domain.specs.ssd_mib}
+        if domain.specs.hdd_mib:
+            disks["hdd_mib"] = self.observed.hdd_mib or domain.specs.hdd_mib
+        return domain.specs.model_copy(update=disks)
 
 
 def _cause_of_death(domain: Domain) -> str:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import requests
+import websocket
 
 from common import keys
 from common.schemas.vm import Actual, Event, Placement, Requested, Specs, VmRequest, VmStatus
@@ -43,6 +44,7 @@ class Rig:
         self.store_directory = host.data / "store"
         self.images = DirectoryStore(StorageSettings(ssd_directory=self.store_directory))
         self.libvirt_uri = f"qemu+unix:///system?socket={host.run}/libvirt/libvirt-sock"
+        self.test_uri = f"test+unix:///default?socket={host.run}/libvirt/libvirt-sock"
         self._environment = {
             **os.environ,
             "UCLOUD_ETCD_ENDPOINTS": ",".join(endpoints),
@@ -139,6 +141,9 @@ class Rig:
         image: str = IMAGE,
         epoch: int = 1,
         specs: Specs = SPECS,
+        *,
+        force: bool = False,
+        reboots: int = 0,
     ) -> None:
         """Write a placement as the scheduler does."""
         now = datetime.now(UTC)
@@ -149,6 +154,8 @@ class Rig:
             specs=specs,
             image=image,
             requested=requested,
+            force=force,
+            reboots=reboots,
             generation=generation,
             created_at=now,
         )
@@ -209,6 +216,26 @@ class Rig:
         self.withdraw(vm_uuid)
         self.wait_gone("status", lambda: self.status(vm_uuid))
 
+    def consoles(self, vm_uuid: str) -> tuple[str, dict[str, str]]:
+        """Where the consoles of a VM are, and the header that opens them."""
+        status = self.status(vm_uuid)
+        assert status is not None
+        assert status.console is not None
+        return status.console.url, {"Authorization": f"Bearer {status.console.token}"}
+
+    def console(self, vm_uuid: str) -> websocket.WebSocket:
+        """A session at the console of a VM."""
+        url, headers = self.consoles(vm_uuid)
+        return websocket.create_connection(
+            f"{url.replace('http', 'ws', 1)}/console", header=headers, timeout=20, http_no_proxy=["*"]
+        )
+
+    def figure(self, sample: str) -> float:
+        """What ucloud-vm tells Prometheus of a sample, which is named as there, labels included."""
+        text = requests.get(f"http://[::1]:{self.port}/metrics", timeout=5).text
+        values = [line.split()[-1] for line in text.splitlines() if line.startswith(f"{sample} ")]
+        return float(values[0]) if values else 0.0
+
     # --- the world ----------------------------------------------------------------------------------------------------
 
     def new_vm(self) -> str:
@@ -256,9 +283,9 @@ class Rig:
         """The uuids of all domains that libvirt knows."""
         return self.virsh("list", "--all", "--uuid").split()
 
-    def virsh(self, *arguments: str) -> str:
+    def virsh(self, *arguments: str, uri: str = "") -> str:
         """What virsh says on the host."""
-        command = ["virsh", "-q", "-c", self.libvirt_uri, *arguments]
+        command = ["virsh", "-q", "-c", uri or self.libvirt_uri, *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     def files(self, vm_uuid: str) -> list[Path]:

@@ -9,7 +9,7 @@ import pytest
 from common.schemas.vm import Specs
 from common.storage import FileDisk
 from ucloud_vm.accelerator import Accelerator
-from ucloud_vm.domain import NAMESPACE, metadata_epoch, qemu_owner, to_xml
+from ucloud_vm.domain import NAMESPACE, Mark, qemu_owner, read_mark, to_xml
 from ucloud_vm.hypervisor import Machine
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
@@ -17,7 +17,7 @@ MACHINE = Machine(
     vm_uuid=VM,
     epoch=7,
     specs=Specs(cpu=2, ram_mib=128, ssd_mib=1024),
-    root=FileDisk(Path("/store/vms/root.qcow2"), direct_io=True),
+    root=FileDisk(Path("/store/vms/root.qcow2"), direct_io=True, size_mib=1024),
     hdd=None,
     serial_socket=Path("/run/s.sock"),
     serial_log=Path("/log/s&t.log"),
@@ -36,7 +36,22 @@ def test_a_domain_carries_uuid_sizes_and_the_epoch() -> None:
     assert domain.findtext("vcpu") == "2"
     metadata = domain.find(f"./metadata/{{{NAMESPACE}}}vm")
     assert metadata is not None
-    assert metadata_epoch(ET.tostring(metadata, encoding="unicode")) == 7
+    assert read_mark(ET.tostring(metadata, encoding="unicode")) == Mark(7, MACHINE.specs)
+
+
+def test_the_mark_is_read_as_libvirt_gives_it_back_without_its_namespace() -> None:
+    assert read_mark('<vm epoch="3" cpu="1" ram_mib="96" ssd_mib="9" hdd_mib="0"/>') == Mark(
+        3, Specs(cpu=1, ram_mib=96, ssd_mib=9)
+    )
+
+
+@pytest.mark.parametrize("metadata", ["<vm epoch='3'/>", "<vm epoch='3' cpu='0' ram_mib='96' ssd_mib='9'/>"])
+def test_a_domain_without_the_specs_is_ours_all_the_same(metadata: str) -> None:
+    assert read_mark(metadata) == Mark(3, None)
+
+
+def test_another_kind_of_domain_than_the_accelerators() -> None:
+    assert ET.fromstring(to_xml(MACHINE, Accelerator.TCG, "test")).get("type") == "test"  # noqa: S314 - our own
 
 
 @pytest.mark.parametrize(("accelerator", "kind", "cpu"), [(Accelerator.TCG, "qemu", "maximum")])
@@ -55,7 +70,7 @@ def test_with_kvm_the_guest_sees_the_hosts_processor() -> None:
 
 
 def test_disks_use_the_page_cache_only_where_the_file_system_demands_it() -> None:
-    hdd = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=False)
+    hdd = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=False, size_mib=8)
     disks = describe(replace(MACHINE, hdd=hdd)).findall("devices/disk")
     found = [(disk.find("source"), disk.find("target"), disk.find("driver")) for disk in disks]
     seen = [
@@ -84,7 +99,7 @@ def test_consoles_are_unix_sockets_and_nothing_listens_on_the_network() -> None:
 
 @pytest.mark.parametrize("metadata", ["", "<vm/>", "<vm epoch='x'/>", "<vm epoch='-1'/>", "<a"])
 def test_metadata_that_we_did_not_write_is_nobodys(metadata: str) -> None:
-    assert metadata_epoch(metadata) is None
+    assert read_mark(metadata) is None
 
 
 @pytest.mark.parametrize(

@@ -20,23 +20,33 @@ from common.schemas.vm import (
     VmRequest,
     VmStatus,
 )
-from ucloud_vm import plan as steps
+from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, OffCause, Power
-from ucloud_vm.plan import Action, Observation, Planner
+from ucloud_vm.plan import REBOOT, START_ABANDONED, STUCK, Planner
+from ucloud_vm.report import NOT_ORDERED
+from ucloud_vm.steps import Action, Observation
+from ucloud_vm.stopping import FORCED
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_TIMEOUT_S = 30
-CONSOLE = Console(url="http://[fd00::1]:9703/vm/x/log", token="t")
+CONSOLE = Console(url="http://[fd00::1]:9703/vm/x", token="t")
 SPECS = Specs(cpu=1, ram_mib=128, ssd_mib=1024)
 NOTHING = Observation(CONSOLE)
-DISKS = replace(NOTHING, root_disk=True, disk_files=True)
+DISKS = replace(NOTHING, root_mib=1024, disk_files=True)
 
 
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
 
 
-def order(requested: Requested = Requested.RUNNING, generation: int = 2, epoch: int = 1, **specs: int) -> Placement:
+def order(
+    requested: Requested = Requested.RUNNING,
+    generation: int = 2,
+    epoch: int = 1,
+    reboots: int = 0,
+    force: bool = False,
+    **specs: int,
+) -> Placement:
     request = VmRequest(
         uuid="5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10",
         owner="admin",
@@ -44,24 +54,45 @@ def order(requested: Requested = Requested.RUNNING, generation: int = 2, epoch: 
         image="00000000-0000-4000-8000-00000000001a",
         specs=SPECS.model_copy(update=specs),
         requested=requested,
+        force=force,
+        reboots=reboots,
         generation=generation,
         created_at=ago(900),
     )
     return Placement(epoch=epoch, generation=generation, request=request, placed_at=ago(800))
 
 
-def status(actual: Actual, generation: int = 2, since_s: float = 100, epoch: int = 1, reason: str = "") -> VmStatus:
+def status(
+    actual: Actual, generation: int = 2, since_s: float = 100, epoch: int = 1, reason: str = "", reboots: int = 0
+) -> VmStatus:
     return VmStatus(
-        epoch=epoch, generation=generation, actual=actual, since=ago(since_s), reason=reason, console=CONSOLE
+        epoch=epoch,
+        generation=generation,
+        actual=actual,
+        since=ago(since_s),
+        reason=reason,
+        reboots=reboots,
+        console=CONSOLE,
     )
 
 
 def off(cause: OffCause = OffCause.UNKNOWN, epoch: int = 1) -> Observation:
-    return replace(DISKS, domain=Domain(epoch, Power.OFF, cause), run_files=True)
+    return replace(DISKS, domain=Domain(epoch, Power.OFF, cause, SPECS), run_files=True)
 
 
 def on(power: Power = Power.RUNNING, epoch: int = 1) -> Observation:
-    return replace(DISKS, domain=Domain(epoch, power), run_files=True)
+    return replace(DISKS, domain=Domain(epoch, power, specs=SPECS), run_files=True)
+
+
+def dying() -> Observation:
+    return replace(DISKS, domain=Domain(1, Power.DYING, OffCause.CRASHED, SPECS), run_files=True)
+
+
+def with_hdd(observed: Observation, hdd_mib: int | None, defined_mib: int = 8) -> Observation:
+    """A VM whose domain was defined with a second disk, and how large that is."""
+    assert observed.domain is not None
+    specs = SPECS.model_copy(update={"hdd_mib": defined_mib})
+    return replace(observed, hdd_mib=hdd_mib, domain=replace(observed.domain, specs=specs))
 
 
 def decide(
@@ -98,14 +129,14 @@ START = steps.Start(1, SPECS)
             on(Power.STARTING),
             status(Actual.STARTING, since_s=11),
             Actual.STOPPING,
-            steps.PowerOff(steps.START_ABANDONED),
+            steps.PowerOff(START_ABANDONED),
         ),
         (
             STOP,
             on(Power.STARTING),
             status(Actual.STARTING, since_s=11),
             Actual.STOPPING,
-            steps.PowerOff(steps.START_ABANDONED),
+            steps.PowerOff(START_ABANDONED),
         ),
         (
             DELETE,
@@ -162,6 +193,13 @@ START = steps.Start(1, SPECS)
         (SUSPEND, off(OffCause.CRASHED), status(Actual.SUSPENDED), Actual.KILLED, None),
         (SUSPEND, off(OffCause.CRASHED), status(Actual.KILLED), Actual.KILLED, None),
         (STOP, off(OffCause.CRASHED), status(Actual.RUNNING), Actual.STOPPED, None),
+        # It has died, but the hypervisor has yet to find that out.
+        (RUN, dying(), status(Actual.RUNNING), Actual.KILLED, None),
+        (RUN, dying(), status(Actual.RUNNING, generation=1), Actual.KILLED, None),
+        (RUN, dying(), status(Actual.KILLED, since_s=5), Actual.KILLED, None),
+        (SUSPEND, dying(), status(Actual.SUSPENDED), Actual.KILLED, None),
+        (STOP, dying(), status(Actual.STOPPING), Actual.STOPPING, None),
+        (DELETE, dying(), status(Actual.RUNNING), Actual.DELETING, steps.PowerOff),
         # It is suspended and resumed.
         (SUSPEND, on(), status(Actual.RUNNING), Actual.RUNNING, steps.Suspend()),
         (SUSPEND, on(Power.PAUSED), status(Actual.RUNNING), Actual.SUSPENDED, None),
@@ -172,8 +210,18 @@ START = steps.Start(1, SPECS)
         (RUN, on(Power.STUCK), status(Actual.SUSPENDED, since_s=11), Actual.STARTING, steps.Resume()),
         (SUSPEND, on(Power.STUCK), status(Actual.RUNNING), Actual.SUSPENDED, None),
         # Its disks are gone though it was here: never a new disk in the place of the old one.
-        (RUN, replace(off(), root_disk=False), status(Actual.RUNNING), Actual.ERROR, None),
-        (order(hdd_mib=9), off(), status(Actual.RUNNING), Actual.ERROR, None),
+        (RUN, replace(off(), root_mib=None), status(Actual.RUNNING), Actual.ERROR, None),
+        (order(hdd_mib=8), with_hdd(off(), None), status(Actual.RUNNING), Actual.ERROR, None),
+        # A stop that is forced cuts the power at once, and so does one that is forced only later.
+        (order(Requested.STOPPED, force=True), on(), status(Actual.RUNNING), Actual.STOPPING, steps.PowerOff(FORCED)),
+        (
+            order(Requested.STOPPED, force=True),
+            replace(on(Power.PAUSED), shutdown_asked_at=ago(2)),
+            status(Actual.STOPPING, generation=1, since_s=2),
+            Actual.STOPPING,
+            steps.PowerOff(FORCED),
+        ),
+        (order(Requested.RUNNING, force=True), on(), status(Actual.RUNNING), Actual.RUNNING, None),
         # It was placed here, elsewhere, and here again.
         (order(epoch=3), on(epoch=1), status(Actual.RUNNING), Actual.STOPPING, steps.PowerOff),
         (order(epoch=3), off(epoch=1), status(Actual.STOPPED), Actual.DEPLOYING, steps.Define(3, SPECS)),
@@ -271,7 +319,7 @@ def test_since_and_events_tell_what_changed_and_when() -> None:
 def test_an_orphan_has_a_time_of_grace_and_keeps_its_disks() -> None:
     found = decide(None, on(), status(Actual.RUNNING))
     assert found.status is not None
-    assert (found.actions, found.status.actual, found.status.reason) == ((), Actual.STOPPING, steps.NOT_ORDERED)
+    assert (found.actions, found.status.actual, found.status.reason) == ((), Actual.STOPPING, NOT_ORDERED)
     assert found.again_in_s == 60
     waiting = decide(None, on(), found.status, now=NOW + timedelta(seconds=59))
     assert waiting.actions == ()
@@ -289,37 +337,319 @@ def test_an_orphan_without_a_status_is_reported_before_anything_is_done() -> Non
 
 
 def test_grace_and_time_to_shut_down_are_not_taken_from_each_other() -> None:
-    orphan = status(Actual.STOPPING, since_s=55, reason=steps.NOT_ORDERED)
+    orphan = status(Actual.STOPPING, since_s=55, reason=NOT_ORDERED)
     assert decide(STOP, on(), orphan).actions == (steps.ShutDown(),)
     assert decide(None, on(), status(Actual.STOPPING, since_s=3000)).actions == ()
 
 
 def test_an_orphan_that_is_ordered_again_runs_on() -> None:
-    decision = decide(RUN, on(), status(Actual.STOPPING, reason=steps.NOT_ORDERED))
+    decision = decide(RUN, on(), status(Actual.STOPPING, reason=NOT_ORDERED))
     assert decision.status is not None
     assert (decision.status.actual, decision.status.reason, decision.actions) == (Actual.RUNNING, "", ())
+
+
+# --- reboots ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("observed", "previous", "actual", "actions", "done"),
+    [
+        # It is shut down as if to be stopped, with the same patience, and then started.
+        (on(), status(Actual.RUNNING, generation=1), Actual.STOPPING, (steps.ShutDown(),), 0),
+        (replace(on(), shutdown_asked_at=ago(1)), status(Actual.STOPPING, since_s=1), Actual.STOPPING, (), 0),
+        (on(), status(Actual.STOPPING, since_s=29), Actual.STOPPING, (steps.ShutDown(),), 0),
+        (on(), status(Actual.STOPPING, since_s=30), Actual.STOPPING, steps.PowerOff, 0),
+        (on(Power.PAUSED), status(Actual.SUSPENDED, generation=1), Actual.STOPPING, (steps.Resume(),), 0),
+        (on(Power.STUCK), status(Actual.STOPPING, since_s=30), Actual.STOPPING, steps.PowerOff, 0),
+        # However it went off, it is started, and that is the reboot.
+        (off(OffCause.GUEST), status(Actual.STOPPING), Actual.STARTING, (START,), 1),
+        (off(OffCause.DESTROYED), status(Actual.STOPPING), Actual.STARTING, (START,), 1),
+        (off(OffCause.CRASHED), status(Actual.STOPPING), Actual.STARTING, (START,), 1),
+        (off(OffCause.GUEST), status(Actual.RUNNING), Actual.STARTING, (START,), 1),
+        (off(OffCause.CRASHED), status(Actual.RUNNING), Actual.STARTING, (START,), 1),
+        (off(OffCause.GUEST), status(Actual.STOPPED), Actual.STARTING, (START,), 1),
+        (off(OffCause.CRASHED), status(Actual.KILLED, since_s=0.1), Actual.STARTING, (START,), 1),
+        # What is done is not done again.
+        (off(OffCause.GUEST), status(Actual.STARTING, reboots=1), Actual.STARTING, (START,), 1),
+        (on(), status(Actual.STARTING, reboots=1), Actual.RUNNING, (), 1),
+        (off(OffCause.GUEST), status(Actual.RUNNING, reboots=1), Actual.STOPPED, (), 1),
+        # A new life on this host owes nothing, nor does one of which nothing is known.
+        (on(), None, Actual.RUNNING, (), 1),
+        (off(), status(Actual.STOPPED, epoch=0), Actual.STARTING, (START,), 1),
+        (NOTHING, None, Actual.DEPLOYING, (steps.CreateDisks(RUN.request.image, SPECS),), 1),
+    ],
+)
+def test_a_reboot_is_a_power_cycle_that_is_done_once(
+    observed: Observation, previous: VmStatus | None, actual: Actual, actions: object, done: int
+) -> None:
+    decision = decide(order(reboots=1), observed, previous)
+    assert decision.status is not None
+    assert (decision.status.actual, decision.status.reboots) == (actual, done)
+    if isinstance(actions, type):
+        assert [type(step) for step in decision.actions] == [actions]
+    else:
+        assert decision.actions == actions
+
+
+def test_a_forced_reboot_cuts_the_power_at_once() -> None:
+    decision = decide(order(reboots=3, force=True), on(), status(Actual.RUNNING, reboots=1))
+    assert decision.actions == (steps.PowerOff(FORCED),)
+    assert decision.status is not None
+    assert decision.status.reboots == 1
+
+
+def test_reboots_wait_while_the_vm_is_to_be_off_or_suspended() -> None:
+    for requested, observed, previous, actual in (
+        (Requested.STOPPED, off(), status(Actual.STOPPED), Actual.STOPPED),
+        (Requested.SUSPENDED, on(Power.PAUSED), status(Actual.SUSPENDED), Actual.SUSPENDED),
+    ):
+        decision = decide(order(requested, reboots=1), observed, previous)
+        assert decision.status is not None
+        assert (decision.status.actual, decision.status.reboots, decision.actions) == (actual, 0, ())
+
+
+def test_its_owner_sees_what_a_reboot_is_at() -> None:
+    previous, now, told = status(Actual.RUNNING), NOW, []
+    for observed in (on(), off(OffCause.GUEST), on()):
+        decision = decide(order(reboots=1), observed, previous, now=now)
+        assert decision.status is not None
+        previous = decision.status
+        told.append(previous.events[-1].what)
+    assert told == [f"STOPPING: {REBOOT}", "STARTING", "RUNNING"]
+
+
+def test_a_start_that_fails_after_a_reboot_is_tried_again() -> None:
+    failure = Failure(1, "can't start the VM", permanent=False, at=ago(1))
+    decision = decide(order(reboots=1), off(OffCause.FAILED), status(Actual.STARTING, reboots=1), failure)
+    assert decision.actions == (START,)
+
+
+deaths = st.lists(st.sampled_from(["", "before the report", "before the step", "after the step"]), max_size=20)
+
+
+@settings(max_examples=300, deadline=None)
+@given(deaths, st.booleans(), st.booleans())
+def test_whenever_the_daemon_dies_a_reboot_is_neither_lost_nor_done_twice(
+    deaths: list[str], answers: bool, force: bool
+) -> None:
+    placement, observed, previous = order(reboots=1, force=force), on(), status(Actual.RUNNING, generation=1)
+    starts = 0
+    for number, death in enumerate(deaths + [""] * 20):
+        now = NOW + timedelta(seconds=3 * number)
+        decision = decide(placement, observed, previous, now=now)
+        if death != "before the report":
+            assert decision.status is not None
+            previous = decision.status
+            for action in decision.actions if death != "before the step" else ():
+                starts += isinstance(action, steps.Start)
+                observed = answered(observed, action) if answers else carried_out(observed, action)
+        if death:
+            observed = replace(observed, shutdown_asked_at=None)
+    assert (previous.actual, previous.reboots, starts) == (Actual.RUNNING, 1, 1)
+    assert [event.what for event in previous.events if event.what.startswith("KILLED")] == []
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_status_says_what_the_guest_that_is_on_was_started_with() -> None:
+    resized = order(cpu=4, ram_mib=512, ssd_mib=1024)
+    for observed in (on(), on(Power.PAUSED)):
+        decision = decide(resized, observed, status(Actual.RUNNING))
+        assert decision.status is not None
+        assert decision.status.specs == SPECS
+    decision = decide(resized, off(OffCause.GUEST), status(Actual.RUNNING))
+    assert decision.status is not None
+    assert decision.status.specs is None
+
+
+def test_the_sizes_of_disks_are_those_that_the_guest_sees_by_now() -> None:
+    observed = replace(with_hdd(on(), 16), root_mib=2048)
+    decision = decide(order(ssd_mib=2048, hdd_mib=16), observed, status(Actual.RUNNING))
+    assert decision.status is not None
+    assert decision.status.specs == SPECS.model_copy(update={"ssd_mib": 2048, "hdd_mib": 16})
+    without = decide(order(hdd_mib=16), replace(on(), hdd_mib=16), status(Actual.RUNNING))
+    assert without.status is not None
+    assert without.status.specs == SPECS
+
+
+BIGGER = SPECS.model_copy(update={"ssd_mib": 2048})
+
+
+@pytest.mark.parametrize(
+    ("placement", "observed", "previous", "actual", "actions"),
+    [
+        (order(ssd_mib=2048), on(), Actual.RUNNING, Actual.RUNNING, (steps.GrowDisks(BIGGER),)),
+        (order(ssd_mib=2048), on(Power.STUCK), Actual.RUNNING, Actual.SUSPENDED, ()),
+        (
+            order(Requested.SUSPENDED, ssd_mib=2048),
+            on(Power.PAUSED),
+            Actual.SUSPENDED,
+            Actual.SUSPENDED,
+            (steps.GrowDisks(BIGGER),),
+        ),
+        (order(Requested.STOPPED, ssd_mib=2048), off(), Actual.STOPPED, Actual.STOPPED, (steps.GrowDisks(BIGGER),)),
+        (
+            order(ssd_mib=2048),
+            off(),
+            Actual.DEPLOYING,
+            Actual.STARTING,
+            (steps.GrowDisks(BIGGER), steps.Start(1, BIGGER)),
+        ),
+        # The other wishes come first.
+        (order(Requested.STOPPED, ssd_mib=2048), on(), Actual.RUNNING, Actual.STOPPING, (steps.ShutDown(),)),
+        (order(Requested.SUSPENDED, ssd_mib=2048), on(), Actual.RUNNING, Actual.RUNNING, (steps.Suspend(),)),
+        # Never smaller, and nothing while the store does not tell.
+        (order(ssd_mib=512), on(), Actual.RUNNING, Actual.RUNNING, ()),
+        (order(Requested.STOPPED, ssd_mib=512), off(), Actual.STOPPED, Actual.STOPPED, ()),
+        (order(ssd_mib=2048), replace(on(), root_mib=None), Actual.RUNNING, Actual.RUNNING, ()),
+        # Not every hypervisor can.
+        (
+            order(ssd_mib=2048),
+            replace(on(), domain=Domain(1, Power.RUNNING, specs=SPECS, grows=False)),
+            Actual.RUNNING,
+            Actual.RUNNING,
+            (),
+        ),
+        # A second disk is made when the guest is off, and there from its next start.
+        (order(hdd_mib=8), on(), Actual.RUNNING, Actual.RUNNING, ()),
+        (order(Requested.STOPPED, hdd_mib=8), off(), Actual.STOPPED, Actual.STOPPED, ()),
+        (order(hdd_mib=8), replace(on(), hdd_mib=4), Actual.RUNNING, Actual.RUNNING, ()),
+        (
+            order(hdd_mib=8),
+            off(),
+            Actual.DEPLOYING,
+            Actual.STARTING,
+            tuple(
+                make(SPECS.model_copy(update={"hdd_mib": 8}))
+                for make in (
+                    lambda specs: steps.CreateDisks(RUN.request.image, specs),
+                    lambda specs: steps.Start(1, specs),
+                )
+            ),
+        ),
+        (
+            order(epoch=3, hdd_mib=8),
+            off(),
+            Actual.STOPPED,
+            Actual.DEPLOYING,
+            (steps.CreateDisks(RUN.request.image, SPECS.model_copy(update={"hdd_mib": 8})),),
+        ),
+    ],
+)
+def test_disks_grow_and_appear(
+    placement: Placement, observed: Observation, previous: Actual, actual: Actual, actions: tuple[Action, ...]
+) -> None:
+    decision = decide(placement, observed, status(previous))
+    assert decision.status is not None
+    assert (decision.status.actual, decision.actions) == (actual, actions)
+
+
+def test_a_disk_that_can_not_grow_is_told_and_keeps_no_guest_off() -> None:
+    failure = Failure(1, "no room", permanent=False, at=ago(1))
+    running = decide(order(ssd_mib=2048), on(), status(Actual.RUNNING), failure)
+    assert running.status is not None
+    assert (running.status.actual, running.status.reason) == (Actual.RUNNING, "no room")
+    assert running.actions == (steps.GrowDisks(BIGGER),)
+    assert decide(order(ssd_mib=2048), off(), status(Actual.STARTING), failure).actions == (steps.Start(1, BIGGER),)
+
+
+# --- every state with every wish --------------------------------------------------------------------------------------
+
+
+def what_is(actual: Actual) -> Observation:
+    """What is on a host whose VM is reported so."""
+    match actual:
+        case Actual.RUNNING | Actual.STOPPING | Actual.UNKNOWN | Actual.MIGRATING:
+            return on()
+        case Actual.SUSPENDED:
+            return on(Power.PAUSED)
+        case Actual.STARTING:
+            return off(OffCause.UNKNOWN)
+        case Actual.STOPPED:
+            return off(OffCause.GUEST)
+        case Actual.KILLED:
+            return off(OffCause.CRASHED)
+        case Actual.DELETING:
+            return off(OffCause.DESTROYED)
+        case _:
+            return NOTHING
+
+
+OFF_STAYS_OFF = {actual: {Actual.STOPPED} for actual in Actual} | {Actual.KILLED: {Actual.KILLED}}
+
+
+@pytest.mark.parametrize("reboots", [0, 1])
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("requested", list(Requested))
+@pytest.mark.parametrize("actual", list(Actual))
+def test_every_wish_comes_true_from_every_state(
+    actual: Actual, requested: Requested, force: bool, reboots: int
+) -> None:
+    """As soon as the guest answers; only what is off can't be suspended, and says so."""
+    placement = order(requested, generation=3, force=force, reboots=reboots)
+    observed, previous, starts = what_is(actual), status(actual, generation=2), 0
+    for _ in range(10):
+        decision = decide(placement, observed, previous)
+        assert decision.status is not None
+        previous = decision.status
+        starts += any(isinstance(action, steps.Start) for action in decision.actions)
+        for action in decision.actions:
+            observed = answered(observed, action)
+    assert decision.actions == ()
+    assert previous.generation == 3
+    was_on = what_is(actual).domain is not None and what_is(actual).domain.power is not Power.OFF  # type: ignore[union-attr]
+    match requested:
+        case Requested.RUNNING:
+            assert previous.actual is Actual.RUNNING
+            assert previous.reboots == reboots
+            assert starts == (0 if was_on and not reboots else 1)
+        case Requested.SUSPENDED if not was_on:
+            assert previous.actual in OFF_STAYS_OFF[actual]
+            assert starts == 0
+        case Requested.SUSPENDED:
+            assert previous.actual is Actual.SUSPENDED
+        case Requested.STOPPED:
+            assert (previous.actual, starts) == (Actual.STOPPED, 0)
+        case Requested.DELETED:
+            assert previous.actual is Actual.DELETED
+            assert observed == replace(NOTHING, shutdown_asked_at=observed.shutdown_asked_at)
+
+
+def answered(observed: Observation, action: Action) -> Observation:
+    """The world after a step, where guests answer their power button at once."""
+    after = carried_out(observed, action)
+    if isinstance(action, steps.ShutDown) and after.domain is not None:
+        after = replace(after, domain=replace(after.domain, power=Power.OFF, off_cause=OffCause.GUEST))
+    return after
 
 
 # --- whatever it is told ----------------------------------------------------------------------------------------------
 
 times = st.floats(0, 900).map(ago)
 placements = st.builds(
-    lambda requested, role, generation, epoch, hdd_mib: order(requested, generation, epoch, hdd_mib=hdd_mib).model_copy(
-        update={"role": role}
-    ),
-    st.sampled_from(Requested),
-    st.sampled_from(Role),
-    st.integers(1, 3),
-    st.integers(1, 3),
-    st.sampled_from([0, 8]),
+    lambda role, **wish: order(**wish).model_copy(update={"role": role}),
+    role=st.sampled_from(Role),
+    requested=st.sampled_from(Requested),
+    generation=st.integers(1, 3),
+    epoch=st.integers(1, 3),
+    reboots=st.integers(0, 2),
+    force=st.booleans(),
+    ssd_mib=st.sampled_from([1024, 2048]),
+    hdd_mib=st.sampled_from([0, 8]),
 )
-domains = st.builds(Domain, st.integers(1, 3), st.sampled_from(Power), st.sampled_from(OffCause))
+started_with = st.none() | st.builds(
+    lambda hdd_mib: SPECS.model_copy(update={"hdd_mib": hdd_mib}), st.sampled_from([0, 8])
+)
+domains = st.builds(
+    Domain, st.integers(1, 3), st.sampled_from(Power), st.sampled_from(OffCause), started_with, st.booleans()
+)
 observations = st.builds(
     Observation,
     console=st.just(CONSOLE),
     domain=st.none() | domains,
-    root_disk=st.booleans(),
-    hdd_disk=st.booleans(),
+    root_mib=st.sampled_from([None, 1024, 4096]),
+    hdd_mib=st.sampled_from([None, 4, 8]),
     disk_files=st.booleans(),
     run_files=st.booleans(),
     shutdown_asked_at=st.none() | times,
@@ -332,16 +662,20 @@ statuses = st.builds(
     generation=st.integers(1, 3),
     actual=st.sampled_from(Actual),
     since=times,
-    reason=st.sampled_from(["", steps.NOT_ORDERED, steps.STUCK]),
+    reason=st.sampled_from(["", NOT_ORDERED, STUCK, REBOOT]),
+    reboots=st.integers(0, 2),
     events=st.lists(events, max_size=EVENTS_KEPT).map(tuple),
 )
 failures = st.none() | st.builds(Failure, st.integers(1, 9), st.just("it failed"), st.booleans(), times)
 
 
-def is_allowed(action: Action, placement: Placement | None, domain: Domain | None) -> bool:
+def is_allowed(action: Action, placement: Placement | None, domain: Domain | None, previous: VmStatus | None) -> bool:
     """Whether a step may be taken at all."""
     requested = placement.request.requested if placement else None
     runs = domain is not None and domain.power is not Power.OFF
+    done = previous.reboots if previous and placement and previous.epoch == placement.epoch else None
+    owes_reboot = placement is not None and done is not None and done < placement.request.reboots
+    may_stop = requested is Requested.STOPPED or (requested is Requested.RUNNING and owes_reboot)
     match action:
         case steps.Start():
             is_run = placement is not None and placement.role is Role.RUN
@@ -349,30 +683,33 @@ def is_allowed(action: Action, placement: Placement | None, domain: Domain | Non
         case steps.RemoveDisks():
             return requested is Requested.DELETED and domain is None
         case steps.CreateDisks():
-            return requested not in (None, Requested.DELETED) and domain is None
+            return requested not in (None, Requested.DELETED) and not runs
+        case steps.GrowDisks():
+            return requested not in (None, Requested.DELETED) and domain is not None
         case steps.Undefine():
             return requested in (None, Requested.DELETED) and not runs
         case steps.PowerOff():
             is_stale = placement is not None and domain is not None and domain.epoch != placement.epoch
-            return requested in (None, Requested.STOPPED, Requested.DELETED) or is_stale
+            is_abandoned = domain is not None and domain.power is Power.STARTING
+            return requested in (None, Requested.DELETED) or may_stop or is_stale or is_abandoned
         case steps.ShutDown():
-            return requested is Requested.STOPPED
+            return may_stop
         case _:
             return placement is not None
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.none() | placements, observations, st.none() | statuses, failures)
 def test_it_takes_no_step_that_it_must_not_take(
     placement: Placement | None, observed: Observation, previous: VmStatus | None, failure: Failure | None
 ) -> None:
     decision = decide(placement, observed, previous, failure)
-    assert all(is_allowed(action, placement, observed.domain) for action in decision.actions)
+    assert all(is_allowed(action, placement, observed.domain, previous) for action in decision.actions)
     if observed.obstacle:
         assert decision.actions == ()
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(placements, observations, st.none() | statuses, failures)
 def test_it_says_nothing_that_is_not_so(
     placement: Placement, observed: Observation, previous: VmStatus | None, failure: Failure | None
@@ -381,7 +718,7 @@ def test_it_says_nothing_that_is_not_so(
     reported, domain = decision.status, observed.domain
     assert reported is not None
     assert len(reported.events) <= EVENTS_KEPT
-    if domain is None or domain.power is not Power.CHANGING:
+    if domain is None or domain.power not in (Power.CHANGING, Power.DYING):
         assert (reported.epoch, reported.generation) == (placement.epoch, placement.generation)
     if observed.obstacle:
         return
@@ -389,31 +726,42 @@ def test_it_says_nothing_that_is_not_so(
         assert not observed.disk_files
         assert not observed.run_files
     is_ours = domain is not None and (domain.power, domain.epoch) == (Power.RUNNING, placement.epoch)
-    if is_ours and placement.role is Role.RUN and placement.request.requested is Requested.RUNNING:
-        assert (reported.actual, decision.actions) == (Actual.RUNNING, ())
+    same_life = previous is not None and previous.epoch == placement.epoch
+    owes_reboot = same_life and previous is not None and previous.reboots < placement.request.reboots
+    if is_ours and placement.role is Role.RUN and placement.request.requested is Requested.RUNNING and not owes_reboot:
+        assert reported.actual is Actual.RUNNING
+        assert all(isinstance(action, steps.GrowDisks) for action in decision.actions)
 
 
 def carried_out(observed: Observation, action: Action) -> Observation:
     """The world after a step that worked."""
     match action:
         case steps.CreateDisks(_, specs):
-            return replace(observed, root_disk=True, disk_files=True, hdd_disk=specs.hdd_mib > 0)
-        case steps.Define(epoch, _):
-            return replace(observed, domain=Domain(epoch, Power.OFF), run_files=True)
-        case steps.Start(epoch, _):
-            return replace(observed, domain=Domain(epoch, Power.RUNNING), shutdown_asked_at=None)
+            root_mib = observed.root_mib or specs.ssd_mib
+            hdd_mib = observed.hdd_mib or specs.hdd_mib or None
+            return replace(observed, root_mib=root_mib, hdd_mib=hdd_mib, disk_files=True)
+        case steps.GrowDisks(specs):
+            return replace(
+                observed,
+                root_mib=max(observed.root_mib, specs.ssd_mib) if observed.root_mib else None,
+                hdd_mib=max(observed.hdd_mib, specs.hdd_mib) if observed.hdd_mib else None,
+            )
+        case steps.Define(epoch, specs):
+            return replace(observed, domain=Domain(epoch, Power.OFF, specs=specs), run_files=True)
+        case steps.Start(epoch, specs):
+            return replace(observed, domain=Domain(epoch, Power.RUNNING, specs=specs), shutdown_asked_at=None)
         case steps.ShutDown():
             return replace(observed, shutdown_asked_at=NOW)
         case steps.Undefine():
             return replace(observed, domain=None, run_files=False)
         case steps.RemoveDisks():
-            return replace(observed, root_disk=False, hdd_disk=False, disk_files=False)
+            return replace(observed, root_mib=None, hdd_mib=None, disk_files=False)
     assert observed.domain is not None
     power = {steps.PowerOff: Power.OFF, steps.Suspend: Power.PAUSED, steps.Resume: Power.RUNNING}[type(action)]
     return replace(observed, domain=replace(observed.domain, power=power, off_cause=OffCause.DESTROYED))
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.none() | placements, observations, st.none() | statuses)
 def test_it_comes_to_rest(placement: Placement | None, observed: Observation, previous: VmStatus | None) -> None:
     """Within the rounds that the controller allows, at one moment in time, if each step works."""

@@ -1,0 +1,196 @@
+"""What every hypervisor must do: libvirt's QEMU, and its test driver. A new one is a new entry of `kinds`."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from common.errors import PermanentError, TemporaryError
+from common.schemas.vm import Specs
+from devcloud.waiting import wait_for
+from tests.integration.ucloud_vm.rig import BLANK, Rig
+from ucloud_vm.accelerator import Accelerator
+from ucloud_vm.figures import libvirt_call_seconds
+from ucloud_vm.hypervisor import Hypervisor, Machine, OffCause, Power
+from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
+
+SPECS = Specs(cpu=1, ram_mib=64, ssd_mib=64)
+
+
+@dataclass
+class Setting:
+    """A hypervisor, what it told of, and the way around it."""
+
+    hypervisor: Hypervisor
+    rig: Rig
+    uri: str
+    news: list[str | None]
+
+    def machine(self) -> Machine:
+        """A machine with a disk without a system, and with sockets in a folder of its own."""
+        vm = self.rig.new_vm()
+        self.rig.images.create(vm, BLANK, SPECS.ssd_mib, 0)
+        root = self.rig.images.disks(vm).root
+        assert root is not None
+        folder = self.rig.host.run / "vm" / vm
+        folder.mkdir()
+        log = self.rig.host.data / "log" / f"{vm}.log"
+        return Machine(vm, 1, SPECS, root, None, folder / "serial.sock", log, folder / "vnc.sock")
+
+    def power(self, machine: Machine) -> tuple[Power, OffCause]:
+        domain = self.hypervisor.find(machine.vm_uuid)
+        assert domain is not None
+        return domain.power, domain.off_cause
+
+    def virsh(self, *arguments: str) -> str:
+        return self.rig.virsh(*arguments, uri=self.uri)
+
+
+kinds: dict[str, Callable[[Rig], str]] = {"qemu": lambda rig: rig.libvirt_uri, "test": lambda rig: rig.test_uri}
+
+
+@pytest.fixture(scope="module", params=kinds)
+def setting(request: pytest.FixtureRequest, host_rig: Rig) -> Iterator[Setting]:
+    uri = kinds[request.param](host_rig)
+    hypervisor = LibvirtHypervisor(uri, Accelerator.TCG, libvirt_call_seconds(CollectorRegistry()))
+    news: list[str | None] = []
+    hypervisor.subscribe(news.append)
+    stop = threading.Event()
+    threads = [
+        threading.Thread(target=body, args=(stop,)) for body in (hypervisor.run_events, hypervisor.keep_connected)
+    ]
+    for thread in threads:
+        thread.start()
+    wait_for("a connection", lambda: hypervisor.problem() is None, 10)
+    yield Setting(hypervisor, host_rig, uri, news)
+    stop.set()
+    hypervisor.close()
+    for thread in threads:
+        thread.join(10)
+
+
+@pytest.fixture
+def machine(setting: Setting) -> Iterator[Machine]:
+    """A machine that is defined."""
+    made = setting.machine()
+    setting.hypervisor.define(made)
+    yield made
+    setting.hypervisor.power_off(made.vm_uuid)
+    setting.hypervisor.undefine(made.vm_uuid)
+    setting.rig.images.remove(made.vm_uuid)
+
+
+def test_nobody_knows_a_vm_that_was_not_defined(setting: Setting) -> None:
+    vm = setting.rig.new_vm()
+    assert setting.hypervisor.find(vm) is None
+    assert vm not in setting.hypervisor.vms()
+    setting.hypervisor.undefine(vm)
+    for step in (setting.hypervisor.start, setting.hypervisor.suspend, setting.hypervisor.shut_down):
+        with pytest.raises(TemporaryError, match="no domain"):
+            step(vm)
+
+
+def test_what_is_defined_is_off_and_can_be_defined_anew(setting: Setting, machine: Machine) -> None:
+    domain = setting.hypervisor.find(machine.vm_uuid)
+    assert domain is not None
+    assert (domain.epoch, domain.power, domain.specs) == (1, Power.OFF, SPECS)
+    assert setting.hypervisor.vms() == {machine.vm_uuid}
+    larger = SPECS.model_copy(update={"cpu": 2, "ram_mib": 96})
+    setting.hypervisor.define(replace(machine, epoch=7, specs=larger))
+    domain = setting.hypervisor.find(machine.vm_uuid)
+    assert domain is not None
+    assert (domain.epoch, domain.power, domain.specs) == (7, Power.OFF, larger)
+    assert setting.hypervisor.vms() == {machine.vm_uuid}
+    setting.hypervisor.start(machine.vm_uuid)
+    assert setting.virsh("vcpucount", f"ucloud-{machine.vm_uuid}", "--live").strip() == "2"
+
+
+def test_each_step_leads_where_it_should_and_may_be_taken_twice(setting: Setting, machine: Machine) -> None:
+    vm = machine.vm_uuid
+    for step, power in (
+        (setting.hypervisor.start, Power.RUNNING),
+        (setting.hypervisor.suspend, Power.PAUSED),
+        (setting.hypervisor.resume, Power.RUNNING),
+        (setting.hypervisor.suspend, Power.PAUSED),
+        (setting.hypervisor.power_off, Power.OFF),
+        (setting.hypervisor.start, Power.RUNNING),
+        (setting.hypervisor.power_off, Power.OFF),
+    ):
+        for _ in range(2):
+            step(vm)
+            assert setting.power(machine)[0] is power
+    assert setting.power(machine) == (Power.OFF, OffCause.DESTROYED)
+    for step in (setting.hypervisor.suspend, setting.hypervisor.resume):
+        with pytest.raises(TemporaryError):
+            step(vm)
+
+
+def test_the_power_button_may_be_pressed_and_is_the_guests_to_answer(setting: Setting, machine: Machine) -> None:
+    setting.hypervisor.start(machine.vm_uuid)
+    for _ in range(2):
+        setting.hypervisor.shut_down(machine.vm_uuid)
+    assert setting.power(machine) in ((Power.RUNNING, OffCause.UNKNOWN), (Power.OFF, OffCause.GUEST))
+
+
+def test_what_is_undefined_is_gone_for_good(setting: Setting) -> None:
+    machine = setting.machine()
+    setting.hypervisor.define(machine)
+    for _ in range(2):
+        setting.hypervisor.undefine(machine.vm_uuid)
+        assert setting.hypervisor.find(machine.vm_uuid) is None
+
+
+def test_it_tells_of_each_change_whoever_made_it(setting: Setting, machine: Machine) -> None:
+    for change in (
+        lambda: setting.hypervisor.start(machine.vm_uuid),
+        lambda: setting.hypervisor.suspend(machine.vm_uuid),
+        lambda: setting.virsh("resume", f"ucloud-{machine.vm_uuid}"),
+        lambda: setting.virsh("destroy", f"ucloud-{machine.vm_uuid}"),
+    ):
+        setting.news.clear()
+        change()
+        wait_for("news of it", lambda: machine.vm_uuid in setting.news, 5)
+    assert setting.power(machine) == (Power.OFF, OffCause.DESTROYED)
+
+
+def test_domains_of_others_are_nobodys(setting: Setting, tmp_path: Path) -> None:
+    vm, xml = setting.rig.new_vm(), tmp_path / "stranger.xml"
+    kind = "test" if setting.uri.startswith("test") else "qemu"
+    xml.write_text(
+        f"<domain type='{kind}'><name>ucloud-{vm}</name><uuid>{vm}</uuid><memory unit='MiB'>32</memory>"
+        "<os><type arch='x86_64' machine='q35'>hvm</type></os></domain>",
+        encoding="ascii",
+    )
+    setting.virsh("define", str(xml))
+    assert vm not in setting.hypervisor.vms()
+    for step in (setting.hypervisor.find, setting.hypervisor.start, setting.hypervisor.undefine):
+        with pytest.raises(PermanentError, match="not ucloud's"):
+            step(vm)
+    assert vm in setting.virsh("list", "--all", "--uuid")
+    setting.virsh("undefine", f"ucloud-{vm}")
+
+
+def test_a_display_can_be_looked_at_while_its_guest_is_on(setting: Setting, machine: Machine) -> None:
+    with pytest.raises(TemporaryError):
+        setting.hypervisor.screenshot(machine.vm_uuid)
+    setting.hypervisor.start(machine.vm_uuid)
+    assert setting.hypervisor.screenshot(machine.vm_uuid).startswith(b"\x89PNG")
+
+
+def test_a_disk_grows_under_its_guest_or_the_hypervisor_says_that_it_can_not(
+    setting: Setting, machine: Machine
+) -> None:
+    setting.hypervisor.start(machine.vm_uuid)
+    domain = setting.hypervisor.find(machine.vm_uuid)
+    assert domain is not None
+    if not domain.grows:
+        return
+    for size_mib, found_mib in ((100, 100), (80, 100)):
+        setting.hypervisor.grow_disks(machine.vm_uuid, SPECS.model_copy(update={"ssd_mib": size_mib, "hdd_mib": 50}))
+        root = setting.rig.images.disks(machine.vm_uuid).root
+        assert root is not None
+        assert root.size_mib == found_mib
+    assert f"{100 * 1024 * 1024}" in setting.virsh("domblkinfo", f"ucloud-{machine.vm_uuid}", "vda")

@@ -1,0 +1,25 @@
+"""From the status that was reported last to the next one: what is new is an event as well. Pure."""
+
+from datetime import datetime
+
+from common.schemas.vm import EVENTS_KEPT, Actual, Event, VmStatus
+
+NOT_ORDERED = "no placement orders this VM to this host"
+
+
+def report(known: VmStatus, actual: Actual, reason: str, now: datetime) -> VmStatus:
+    """`known` with a new state."""
+    what = f"{actual}: {reason}" if reason else str(actual)
+    # An orphan's time of grace and a guest's time to shut down are both counted in STOPPING, each for itself.
+    other_clock = reason != known.reason and NOT_ORDERED in (reason, known.reason)
+    changed = actual is not known.actual or other_clock
+    news = changed or (reason and reason != known.reason)
+    events = (*known.events, Event(at=now, what=what))[-EVENTS_KEPT:] if news else known.events
+    return known.model_copy(
+        update={
+            "actual": actual,
+            "reason": reason,
+            "since": now if changed else known.since,
+            "events": events,
+        }
+    )
