@@ -7,43 +7,69 @@ from importlib.metadata import version
 
 from flask import Response, g, request
 from flask_openapi.models.info import Info
-from flask_openapi.openapi import OpenAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from werkzeug.exceptions import UnsupportedMediaType
 
-from ucloud_api import host, image, problems, vm
+from common.errors import Conflict
+from ucloud_api import auth, console, document, host, idempotency, image, problems, session, user, vm
 from ucloud_api.metrics import HttpMetrics, registry_to_show
 from ucloud_api.state import State
+from ucloud_api.vm_views import VmViews
 
 _log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024
 
 
-def create_app(state: State) -> OpenAPI:
+_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "DELETE"))
+
+
+def create_app(state: State) -> document.DocumentedApp:
     """The application that serves from `state`."""
-    app = OpenAPI(
+    app = document.DocumentedApp(
         "ucloud_api",
         info=Info(title="ucloud", version=version("ucloud")),
         validation_error_callback=problems.invalid,
         validation_error_model=problems.Problem,
     )
-    # flask-openapi writes 3.2 by default, which few tools read yet.
-    app.openapi_version = "3.1.0"
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
-    for module in (vm, host, image):
+    app.extensions[vm.VIEWS] = VmViews(state)
+    for module in (session, user, vm, console, host, image):
         app.register_api(module.blueprint)
     problems.register(app)
-    app.before_request(_check_body)
     _count(app, HttpMetrics(state.metrics.registry))
+    app.before_request(_prepare)
+    app.register_error_handler(Conflict, _answer_conflict)
     _add_health(app, state)
     return app
 
 
+def _answer_conflict(error: Conflict) -> Response:
+    """What a transaction that lost against another one is answered with."""
+    answered = idempotency.answer_conflict(error)
+    if answered is not None:
+        return answered
+    return problems.respond(
+        problems.ApiProblem(409, "changed-meanwhile", "somebody else changed it meanwhile; try again").problem
+    )
+
+
+def _prepare() -> Response | None:
+    """Before each request: who asks, whether what is asked can be read, whether it was answered already."""
+    auth.authenticate()
+    if request.method not in ("POST", "PATCH") or request.routing_exception is not None:
+        return None
+    _check_body()
+    return idempotency.begin()
+
+
 def _check_body() -> None:
-    """Refuse a body that is no JSON object before anything looks into it."""
-    if request.routing_exception is not None or request.method not in ("POST", "PATCH"):
-        return
+    """Refuse a body that is no JSON object before anything looks into it. None at all is for the route to judge."""
     try:
+        if not request.get_data() and not request.content_type and request.method == "POST":
+            if request.endpoint not in vm.BODILESS:
+                raise UnsupportedMediaType("The body must be application/json.")
+            return
         body = request.get_json()
     except RecursionError as error:
         raise problems.ApiProblem(400, "bad-json", "the body is nested too deeply") from error
@@ -52,24 +78,26 @@ def _check_body() -> None:
         raise problems.ApiProblem(422, "invalid-fields", "the body must be a JSON object", [wrong])
 
 
-def _count(app: OpenAPI, metrics: HttpMetrics) -> None:
+def _count(app: document.DocumentedApp, metrics: HttpMetrics) -> None:
     @app.before_request
     def begin() -> None:
         g.began_s = time.monotonic()
 
     @app.after_request
     def end(response: Response) -> Response:
-        route = request.url_rule.rule if request.url_rule else "none"
-        took_s = time.monotonic() - g.get("began_s", time.monotonic())
-        metrics.requests.labels(request.method, route, response.status_code).inc()
-        if not response.is_streamed:
-            metrics.seconds.labels(request.method, route).observe(took_s)
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            _log.info("%s %s: %d in %.0f ms", request.method, request.path, response.status_code, took_s * 1000)
+        rule, method = request.url_rule, request.method
+        took_s = time.monotonic() - g.began_s
+        # What a client makes up is no label: each one is kept for ever.
+        label = method if method in _METHODS else "other"
+        metrics.count(
+            label, rule.rule if rule else "none", response.status_code, None if response.is_streamed else took_s
+        )
+        if method not in ("GET", "HEAD", "OPTIONS"):
+            _log.info("%s %s: %d in %.0f ms", method, request.path, response.status_code, took_s * 1000)
         return response
 
 
-def _add_health(app: OpenAPI, state: State) -> None:
+def _add_health(app: document.DocumentedApp, state: State) -> None:
     @app.get("/healthz", doc_ui=False)
     def healthz() -> Response:
         healthy, report = state.health.report()

@@ -1,48 +1,123 @@
 """One change of one record: read what etcd has, decide, write it if it is still so; and again if it is not."""
 
-from collections.abc import Callable
-from typing import TypeVar
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from common.admission import Step
 from common.cache import Cache
-from common.errors import Conflict
+from common.errors import Conflict, LeaseExpired, Refused
 from common.schemas.record import Record
-from common.store import Put, Store, unchanged
+from common.store import Put, unchanged
+from ucloud_api import idempotency
+from ucloud_api.preconditions import check_if_match
+from ucloud_api.problems import ApiProblem
+from ucloud_api.state import STORE_TIMEOUT_S, State
 
 R = TypeVar("R", bound=Record)
 TRIES = 5
+_MAX_PAUSE_S = 0.05
 
 
-def change(
-    store: Store,
-    cache: Cache[R],
-    kind: type[R],
-    key: str,
-    decide: Callable[[R | None], R],
-    step: Callable[[R, int], Step] | None = None,
-) -> R:
-    """Change the record at `key` to what `decide` makes of it, and return it.
+@dataclass(frozen=True)
+class Changed(Generic[R]):
+    """A record as it is now, and the revision that it was written at (0: it never was)."""
+
+    record: R
+    revision: int
+
+
+def attempts(what: str) -> Iterator[int]:
+    """Tries of a transaction that others are in the way of, a moment apart; ApiProblem (409) when time is over."""
+    deadline_s = time.monotonic() + STORE_TIMEOUT_S
+    pause = threading.Event()
+    attempt = 0
+    while attempt < TRIES or time.monotonic() < deadline_s:
+        attempt += 1
+        yield attempt
+        pause.wait(random.uniform(0, min(_MAX_PAUSE_S, 0.002 * 2**attempt)))  # noqa: S311 - spreads the load
+    raise ApiProblem(409, "changed-meanwhile", f"{what} keeps changing; try again")
+
+
+def commit(state: State, step: Step) -> int:
+    """Carry out a step; returns its revision."""
+    try:
+        return state.store.commit(step.compares, step.operations)
+    except Refused as error:
+        lease = next((each.lease for each in step.operations if isinstance(each, Put) and each.lease), 0)
+        if not lease or error.code != "NOT_FOUND":
+            raise
+        state.answers_lease.forget(lease)
+        raise LeaseExpired("the lease of the answers is gone; another one is lent now") from error
+
+
+def write(record: R, key: str, revision: int) -> Step:
+    """A step that writes the record, if it is as it was at `revision`."""
+    return Step((unchanged(key, revision),), (Put(key, record.to_json()),))
+
+
+@dataclass(frozen=True)
+class Plan(Generic[R]):
+    """How the record at `key` is changed.
 
     `decide` gets the record as etcd has it (None: absent) and returns it as it should be; it raises an ApiProblem to
-    refuse. `step(record, revision)` is the transaction, by default one that writes the record. Conflict when others
-    were faster each time.
+    refuse. `step(before, after, revision)` is the transaction, by default one that writes the record. `refuse(conflict,
+    after)` raises an ApiProblem where a condition failed for good; else it is tried again. `answer_of` gives the answer
+    (202) of a POST, to be kept for repetitions.
     """
-    attempt = 0
-    while True:
-        attempt += 1
-        entry = store.get(key)
-        current = kind.read(key, entry.value) if entry else None
-        wanted = decide(current)
-        if wanted == current:
-            return wanted
+
+    cache: Cache[R]
+    kind: type[R]
+    key: str
+    decide: Callable[[R | None], R]
+    step: Callable[[R, R, int], Step] | None = None
+    refuse: Callable[[Conflict, R], None] | None = None
+    answer_of: Callable[[R], bytes] | None = None
+
+
+def change(state: State, plan: Plan[R]) -> Changed[R]:
+    """Change a record; ApiProblem: 412 as If-Match says, 409 when others were faster each time."""
+    for _ in attempts("it"):
+        entry = state.store.get(plan.key)
+        current = plan.kind.read(plan.key, entry.value) if entry else None
         revision = entry.mod_revision if entry else 0
-        part = step(wanted, revision) if step else Step((unchanged(key, revision),), (Put(key, wanted.to_json()),))
+        if current:
+            check_if_match(revision)
+        wanted = plan.decide(current)
+        if not current:
+            check_if_match(revision)
+        part = _part(state, plan, current, wanted, revision)
+        if not part.operations:
+            return Changed(wanted, revision)
         try:
-            written = store.commit(part.compares, part.operations)
-        except Conflict as conflict:
-            # Another condition than the record's own revision: only the caller knows what that means.
-            if attempt == TRIES or any(each != key for each in conflict.keys):
-                raise
+            written = commit(state, part)
+        except LeaseExpired:
             continue
-        cache.note(key, wanted, written)
-        return wanted
+        except Conflict as conflict:
+            if idempotency.is_repetition(conflict):
+                raise
+            if plan.refuse:
+                plan.refuse(conflict, wanted)
+            continue
+        if wanted == current:
+            return Changed(wanted, revision)
+        state.wrote(plan.cache, written)
+        return Changed(wanted, written)
+    raise AssertionError("attempts ends with an error")
+
+
+def _part(state: State, plan: Plan[R], current: R | None, wanted: R, revision: int) -> Step:
+    """The transaction; it writes nothing where nothing changes and no answer is to be kept."""
+    if wanted == current:
+        part = Step((unchanged(plan.key, revision),), ())
+    elif plan.step and current:
+        part = plan.step(current, wanted, revision)
+    else:
+        part = write(wanted, plan.key, revision)
+    if plan.answer_of:
+        unwritten = revision if wanted == current else 0
+        part += idempotency.step(state, 202, plan.answer_of(wanted), revision=unwritten)
+    return part

@@ -1,4 +1,4 @@
-"""The routes of hosts. They register themselves; the API holds the admin's word on them."""
+"""The routes of hosts, for admins. Hosts register themselves; the API holds the admin's word on them."""
 
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
@@ -7,8 +7,9 @@ from flask_openapi.models.tag import Tag
 from common import keys
 from common.schemas.host import HostRequest, HostStatus
 from ucloud_api import models, views
-from ucloud_api.answers import answer
-from ucloud_api.change import change
+from ucloud_api.answers import answer, etag
+from ucloud_api.auth import require_admin
+from ucloud_api.change import Plan, change
 from ucloud_api.problems import documented, not_found
 from ucloud_api.state import State, current_state
 
@@ -17,7 +18,7 @@ blueprint = APIBlueprint(
     __name__,
     url_prefix=keys.HOST.rstrip("/"),
     abp_tags=[Tag(name="host", description="The machines that VMs run on")],
-    abp_responses=documented(422, 500, 503),
+    abp_responses=documented(401, 403, 409, 422, 429, 500, 503),
 )
 
 
@@ -36,6 +37,7 @@ def _await_host_caches(state: State) -> None:
 @blueprint.get("", summary="List hosts", responses={200: models.HostList})
 def list_hosts() -> Response:
     """All hosts that ever registered, or that the admin has a word on."""
+    require_admin()
     state = current_state()
     _await_host_caches(state)
     words = {keys.last_part(key): cached.record for key, cached in state.hosts.records().items()}
@@ -46,23 +48,26 @@ def list_hosts() -> Response:
 @blueprint.get("/<name>", summary="Show a host", responses={200: models.Host, **documented(404)})
 def show(path: models.HostPath) -> Response:
     """One host."""
+    require_admin()
     state = current_state()
     _await_host_caches(state)
-    word = state.read(state.hosts, keys.host(path.name), HostRequest)
+    word = state.find(state.hosts, keys.host(path.name), HostRequest)
     if word is None and not _is_registered(state, path.name):
         raise not_found("host", path.name)
-    return answer(_resource(state, path.name, word))
+    revision = word.mod_revision if word else 0
+    return answer(_resource(state, path.name, word.record if word else None), 200, {"ETag": etag(revision)})
 
 
 def _is_registered(state: State, name: str) -> bool:
-    return state.cached_or_read(state.host_statuses, keys.host_status(name), HostStatus) is not None
+    return state.find(state.host_statuses, keys.host_status(name), HostStatus) is not None
 
 
 @blueprint.patch(
-    "/<name>", summary="Say a word on a host", responses={200: models.Host, **documented(400, 404, 409, 413, 415)}
+    "/<name>", summary="Say a word on a host", responses={200: models.Host, **documented(400, 404, 412, 413, 415)}
 )
 def patch(path: models.HostPath, body: models.HostPatch) -> Response:
     """Enable, drain or disable a host, or say how far it may be overcommitted."""
+    require_admin()
     state, name = current_state(), path.name
     _await_host_caches(state)
 
@@ -76,5 +81,5 @@ def patch(path: models.HostPath, body: models.HostPatch) -> Response:
         )
         return word if wanted == current else wanted.model_copy(update={"generation": word.generation + 1})
 
-    word = change(state.store, state.hosts, HostRequest, keys.host(name), decide)
-    return answer(_resource(state, name, word))
+    changed = change(state, Plan(state.hosts, HostRequest, keys.host(name), decide))
+    return answer(_resource(state, name, changed.record), 200, {"ETag": etag(changed.revision)})

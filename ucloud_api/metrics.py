@@ -23,6 +23,18 @@ class HttpMetrics:
             registry=registry,
             buckets=(0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5),
         )
+        # Finding the counters by their labels costs more than to count.
+        self._found: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def count(self, method: str, route: str, status: int, took_s: float | None) -> None:
+        """A request was answered; `took_s` is None for a stream."""
+        found = self._found.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, status), self.seconds.labels(method, route)
+            self._found[method, route, status] = found
+        found[0].inc()
+        if took_s is not None:
+            found[1].observe(took_s)
 
 
 def registry_to_show(own: CollectorRegistry) -> CollectorRegistry:

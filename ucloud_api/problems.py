@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from werkzeug.exceptions import HTTPException
 
-from common.errors import Conflict, MalformedRecord, StoreError, UcloudError, Unavailable
+from common.errors import MalformedRecord, QuotaExceeded, StoreError, TooManyTries, UcloudError, Unavailable
 from ucloud_api import models
 
 _log = logging.getLogger(__name__)
@@ -87,12 +87,17 @@ def documented(*statuses: int) -> ResponseDict:
 
 _MEANINGS = {
     400: "The body is not JSON.",
+    401: "No session: the bearer token is missing, unknown or expired.",
+    403: "The caller may not do this.",
     404: "There is no such thing.",
     409: "It can't be done as things stand; the detail says why.",
+    412: "It was changed since it was read: If-Match names another ETag.",
     413: "The body is too large.",
     415: "The body is not declared as application/json.",
     422: "A field is missing, unknown, of the wrong type or out of range.",
-    500: "The API failed, or a record in etcd can't be read.",
+    429: "Too many tries; the next one after Retry-After seconds.",
+    500: "The API failed; its log says why.",
+    426: "Only a websocket can be opened here.",
     502: "The host does not answer.",
     503: "etcd does not answer, or too many clients watch; try again after Retry-After seconds.",
 }
@@ -105,13 +110,26 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
     return response
 
 
-def invalid(error: ValidationError) -> Response:
+def invalid_body(error: ValidationError) -> ApiProblem:
     """422 from what pydantic found wrong with a body, a query or a path."""
     model = getattr(models, error.title, None)
     errors = [_field_problem(problem, model) for problem in error.errors(include_url=False, include_input=False)]
-    return respond(
-        ApiProblem(422, "invalid-fields", "; ".join(f"{each.field} {each.problem}" for each in errors), errors).problem
-    )
+    return ApiProblem(422, "invalid-fields", "; ".join(f"{each.field} {each.problem}" for each in errors), errors)
+
+
+def invalid(error: ValidationError) -> Response:
+    """The same as a response."""
+    return respond(invalid_body(error).problem)
+
+
+def over_quota(error: QuotaExceeded) -> ApiProblem:
+    """403 with the figures of each resource of which there would be too much."""
+    fields = {"vms": "vms"} | {name: f"specs.{name.removesuffix('_mib')}" for name in error.figures if name != "vms"}
+    errors = [
+        FieldProblem(field=fields[name], problem="is over the quota", allowed=figure)
+        for name, figure in error.figures.items()
+    ]
+    return ApiProblem(403, "over-quota", str(error), errors)
 
 
 _WORDS = {
@@ -178,9 +196,14 @@ def register(app: Flask) -> None:
         problem = unavailable(f"{error.what}-unavailable", f"{error.what} does not answer", error.retry_after_s)
         return respond(problem.problem, problem.headers)
 
-    @app.errorhandler(Conflict)
-    def conflict(error: Conflict) -> Response:
-        return respond(ApiProblem(409, "changed-meanwhile", "somebody else changed it meanwhile; try again").problem)
+    @app.errorhandler(TooManyTries)
+    def too_many(error: TooManyTries) -> Response:
+        headers = {"Retry-After": str(error.retry_after_s)}
+        return respond(ApiProblem(429, "too-many-tries", str(error)).problem, headers)
+
+    @app.errorhandler(QuotaExceeded)
+    def over(error: QuotaExceeded) -> Response:
+        return respond(over_quota(error).problem)
 
     @app.errorhandler(StoreError)
     def store_failed(error: StoreError) -> Response:
@@ -192,7 +215,8 @@ def register(app: Flask) -> None:
     def malformed(error: MalformedRecord) -> Response:
         _log.error("malformed record: %s", error)
         return respond(
-            ApiProblem(500, "malformed-record", f"the record can't be read, an admin must mend it: {error}").problem
+            # The request is fine, and so is the API: it is the resource that is in no state to be worked with.
+            ApiProblem(409, "malformed-record", f"the record can't be read, an admin must mend it: {error}").problem
         )
 
     @app.errorhandler(HTTPException)

@@ -3,11 +3,14 @@
 All of it can be had again from etcd. It is made after the fork: gRPC's channels don't survive one.
 """
 
+import gc
 import logging
 import threading
+import time
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import current_app
+from flask import current_app, request
 
 from common import keys
 from common.cache import Cache, Cached
@@ -17,11 +20,18 @@ from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.record import Record
-from common.schemas.vm import Placement, Role, VmRequest, VmStatus
+from common.schemas.user import Account, Session
+from common.schemas.vm import Placement, VmRequest, VmStatus
 from common.settings import Settings
 from common.store import EtcdOptions, Store
+from ucloud_api.guard import Guard
+from ucloud_api.journal import Journal
+from ucloud_api.last_writes import LastWrites
+from ucloud_api.leavers import Leavers
+from ucloud_api.lent_lease import LentLease
+from ucloud_api.otp import OtpClient
 from ucloud_api.placements import PlacementIndex
-from ucloud_api.views import VmFacts
+from ucloud_api.things import Audience, Things
 from ucloud_api.watch import Hub
 
 _log = logging.getLogger(__name__)
@@ -31,19 +41,33 @@ STORE_TIMEOUT_S = 4.0
 """How long a client waits for etcd before it is told that etcd is away."""
 
 _RETRY_S = 2.0
+_TRUSTED_S = 0.1
+"""How long watches that stand are taken to stand on without looking at each of them again."""
+
+_FRESH_S = 1.5
+"""How long a watch may take to tell of a write before the prefix is listed beside it; it tells of each second."""
+
+FOLLOWED = (keys.VM, keys.IMAGE, keys.HOST, keys.ACCOUNT, keys.SESSION)
+"""Where the API's workers tell one another of their writes."""
 
 
 class State:
     """The store and the caches. `start` lists and watches; `close` ends everything."""
 
-    def __init__(self, configuration: Settings) -> None:
+    def __init__(self, configuration: Settings, last_writes: LastWrites | None = None) -> None:
+        """`last_writes` is shared by the workers of a server."""
         self.settings = configuration
         self.metrics = Metrics()
         self.health = Health()
         self.store = Store(EtcdOptions.from_settings(configuration.etcd, STORE_TIMEOUT_S))
+        self._own_writes = None if last_writes else LastWrites(FOLLOWED)
+        self.last_writes = last_writes or cast(LastWrites, self._own_writes)
         # Each stream of events holds a thread; the rest must be left for everybody else.
         self.hub = Hub(configuration.api.threads * 3 // 4)
+        self.leavers = Leavers()
+        self.answers_lease = LentLease(self.store, configuration.api.idempotency_ttl_s)
         self._stop = threading.Event()
+        self._stand_until_s = 0.0
         self._caches: list[Cache[Record]] = []
         self.vms = self._cache(keys.VM, VmRequest)
         self.placements = self._cache(keys.PLACEMENT, Placement)
@@ -53,7 +77,17 @@ class State:
         self.alive = self._cache(keys.ALIVE, Alive)
         self.images = self._cache(keys.IMAGE, ImageRequest)
         self.image_statuses = self._cache(keys.STATUS_IMAGE, ImageStatus)
+        self.accounts = self._cache(keys.ACCOUNT, Account)
+        self.sessions = self._cache(keys.SESSION, Session)
+        self.otp = OtpClient(configuration.otp)
+        self.guard = Guard()
         self.index = PlacementIndex(self.placements)
+        self.vm_things = Things(self.vms, lambda vm: Audience(vm.owner))
+        self.image_things = Things(self.images, lambda image: Audience(image.owner, image.public))
+        self.vm_caches = (self.vms, self.placements, self.vm_statuses, self.alive)
+        self.image_caches = (self.images, self.image_statuses)
+        self.vm_journal = Journal(self.vm_caches)
+        self.image_journal = Journal(self.image_caches)
         self._subscribe()
 
     def _cache(self, prefix: str, kind: type[R]) -> Cache[R]:
@@ -64,26 +98,50 @@ class State:
         return cache
 
     def _subscribe(self) -> None:
-        def tell_vm(key: str) -> None:
-            self.hub.tell("vm", keys.last_part(key))
-
-        def tell_image(key: str) -> None:
-            self.hub.tell("image", keys.last_part(key))
+        kinds: tuple[tuple[str, Things[Any], Journal, tuple[Cache[Any], ...]], ...] = (
+            ("vm", self.vm_things, self.vm_journal, (self.vms, self.placements, self.vm_statuses)),
+            ("image", self.image_things, self.image_journal, self.image_caches),
+        )
+        for kind, things, journal, (requests, *others) in kinds:
+            requests.subscribe(self._teller(kind, requests, journal, things.update))
+            for cache in others:
+                cache.subscribe(self._teller(kind, cache, journal, things.audience_at))
 
         def tell_vms_of_host(key: str) -> None:
             for vm_uuid in self.index.vms_on(keys.last_part(key)):
+                self.vm_journal.touch(self.alive, vm_uuid, self.vm_things.audience(vm_uuid))
                 self.hub.tell("vm", vm_uuid)
 
-        for vm_cache in (self.vms, self.placements, self.vm_statuses):
-            vm_cache.subscribe(tell_vm)
-        for image_cache in (self.images, self.image_statuses):
-            image_cache.subscribe(tell_image)
         self.alive.subscribe(tell_vms_of_host)
+        self.sessions.subscribe(lambda key: self.hub.tell("session", keys.last_part(key)))
+        self.accounts.subscribe(lambda key: self.hub.tell("account", keys.last_part(key)))
+
+    def _teller(
+        self, kind: str, cache: Cache[Any], journal: Journal, audience_of: Callable[[str], Audience | None]
+    ) -> Callable[[str], None]:
+        """A listener of a cache that brings what it tells to the journal of a kind and to the hub."""
+
+        def tell(key: str) -> None:
+            name = keys.last_part(key)
+            journal.touch(cache, name, audience_of(key))
+            self.hub.tell(kind, name)
+
+        return tell
 
     def start(self) -> None:
         """List and watch, each cache in a thread of its own."""
         for cache in self._caches:
             threading.Thread(target=self._keep, args=(cache,), name=f"cache {cache.prefix}", daemon=True).start()
+        threading.Thread(target=self._freeze, name="freeze", daemon=True).start()
+        self.leavers.start()
+
+    def _freeze(self) -> None:
+        """Have the garbage collector pass by what has been listed: records are no cycles, and many."""
+        for cache in self._caches:
+            while not self._stop.is_set() and not cache.wait_revision(1, _RETRY_S):
+                pass
+        gc.collect()
+        gc.freeze()
 
     def _keep(self, cache: Cache[Record]) -> None:
         while not self._stop.is_set():
@@ -102,55 +160,57 @@ class State:
         """End all threads, calls and streams."""
         self._stop.set()
         self.hub.close()
+        self.leavers.close()
         self.store.close()
+        if self._own_writes:
+            self._own_writes.close()
+
+    def wrote(self, cache: Cache[Any], revision: int) -> None:
+        """This worker wrote below the prefix of `cache` at `revision`: from now on every worker's answers show it."""
+        self.last_writes.note(cache.prefix, revision)
 
     def await_caches(self, *caches: Cache[Any]) -> None:
-        """Return when `caches` can be answered from; Unavailable while etcd is away.
+        """Return when `caches` can be answered from: they know all that the workers of this machine wrote.
 
-        A cache whose watch is being set up anew is only a moment behind, as long as etcd itself answers.
+        With `Cache-Control: no-cache` in the request they know all that anybody wrote. Unavailable while etcd is away.
         """
+        is_fresh = "HTTP_CACHE_CONTROL" in request.environ and "no-cache" in request.cache_control
+        newest = self._newest() if is_fresh else 0
         for cache in caches:
-            if not cache.wait_synced(STORE_TIMEOUT_S):
-                raise Unavailable("etcd", f"{cache.prefix} could not be listed yet")
-        if any(cache.problem() for cache in caches):
-            self.store.get(keys.ROOT)
+            wanted = self.last_writes.get(cache.prefix)
+            # Revision 0 is that of a cache that was never listed, and its listeners were told of nothing.
+            if cache.revision < max(wanted, newest, 1):
+                self._catch_up(cache, max(wanted, newest), wanted)
+        now_s = time.monotonic()
+        if now_s >= self._stand_until_s:
+            if any(cache.problem() for cache in self._caches):
+                self.store.get(keys.ROOT)
+            else:
+                self._stand_until_s = now_s + _TRUSTED_S
 
-    def read(self, cache: Cache[R], key: str, kind: type[R]) -> R | None:
-        """The record at `key` as etcd has it now, so that a client reads what it has written to another worker."""
+    def _newest(self) -> int:
+        """The revision that etcd is at."""
+        return self.store.list(f"{keys.ROOT}none/").revision
+
+    def _catch_up(self, cache: Cache[Any], revision: int, written: int) -> None:
+        if not cache.wait_synced(STORE_TIMEOUT_S):
+            raise Unavailable("etcd", f"{cache.prefix} could not be listed yet")
+        if cache.wait_revision(max(1, revision), _FRESH_S):
+            return
+        cache.refresh()
+        if not cache.wait_revision(max(1, revision), _FRESH_S) and cache.revision < written:
+            self.last_writes.lower(cache.prefix, written, cache.revision)
+
+    def find(self, cache: Cache[R], key: str, kind: type[R]) -> Cached[R] | None:
+        """The record at `key` after `await_caches`: the cached one, or, where the cache has none, what etcd has.
+
+        MalformedRecord when it can't be read.
+        """
+        cached = cache.get(key)
+        if cached is not None and not cache.is_malformed(key):
+            return cached
         entry = self.store.get(key)
-        if entry is None:
-            return None
-        record = kind.read(key, entry.value)
-        if cache.get(key):
-            cache.note(key, record, entry.mod_revision)
-        return record
-
-    def cached_or_read(self, cache: Cache[R], key: str, kind: type[R]) -> R | None:
-        """The record at `key`: the cached one, or, where the cache knows none, what etcd has."""
-        cached: Cached[R] | None = cache.get(key)
-        return cached.record if cached else self.read(cache, key, kind)
-
-    def facts(self, request: VmRequest) -> VmFacts:
-        """All that is known of a VM."""
-        image = self.images.get(keys.image(request.image))
-        image_name = image.record.name if image else None
-        running = [
-            (placement.record, host)
-            for host in self.index.hosts_of(request.uuid)
-            if (placement := self.placements.get(keys.placement(host, request.uuid)))
-            and placement.record.role is Role.RUN
-        ]
-        # A later epoch supersedes an earlier one; there is more than one only in between.
-        order, host = max(running, key=lambda each: each[0].epoch, default=(None, keys.NO_HOST))
-        status = self.vm_statuses.get(keys.vm_status(host, request.uuid))
-        return VmFacts(
-            request,
-            host if order else None,
-            order,
-            status.record if status else None,
-            order is None or self.is_alive(host),
-            image_name,
-        )
+        return Cached(kind.read(key, entry.value), entry.create_revision, entry.mod_revision) if entry else None
 
     def is_alive(self, host: str) -> bool:
         """Whether a host's sign of life is there; one that can't be read is one all the same."""

@@ -13,21 +13,22 @@ from ucloud_api import models
 
 @dataclass(frozen=True)
 class VmFacts:
-    """All that is known of one VM. `status` is that of its host, or the scheduler's word while it has none."""
+    """All that is known of one VM. `status` is what its host says, `word` what the scheduler does."""
 
     request: VmRequest
     host: str | None = None
     placement: Placement | None = None
     status: VmStatus | None = None
+    word: VmStatus | None = None
     host_alive: bool = True
     image_name: str | None = None
 
 
 def current_status(facts: VmFacts) -> VmStatus | None:
     """The status, if it speaks of the VM's present life: one of an earlier epoch is of another one."""
-    if facts.placement and facts.status and facts.status.epoch != facts.placement.epoch:
-        return None
-    return facts.status
+    if facts.placement and facts.status and facts.status.epoch == facts.placement.epoch:
+        return facts.status
+    return None
 
 
 def actual_state(facts: VmFacts) -> tuple[Actual, str]:
@@ -36,20 +37,22 @@ def actual_state(facts: VmFacts) -> tuple[Actual, str]:
     if facts.placement is None:
         if facts.request.requested is Requested.DELETED:
             return Actual.DELETING, ""
-        return Actual.PENDING, status.reason if status else "waits for the scheduler"
+        return Actual.PENDING, facts.word.reason if facts.word else "waits for the scheduler"
     if not facts.host_alive:
         last = f", it last said {status.actual}" if status else ""
         return Actual.UNKNOWN, f"host {facts.host} is silent{last}"
     if status is None:
         return Actual.DEPLOYING, f"ordered from host {facts.host}, which has not answered yet"
-    return status.actual, status.reason
+    # A resize that waits for room is the scheduler's to explain: the host has no order for it.
+    waits = facts.placement.request.specs != facts.request.specs
+    word = facts.word.reason if facts.word and waits else ""
+    return status.actual, "; ".join(filter(None, (status.reason, word)))
 
 
 def vm(facts: VmFacts) -> models.Vm:
     """The VM resource."""
-    request, status = facts.request, current_status(facts)
+    request, placement, status = facts.request, facts.placement, current_status(facts)
     actual, reason = actual_state(facts)
-    told = status if facts.placement else None
     return models.Vm(
         uuid=request.uuid,
         name=request.name,
@@ -57,15 +60,19 @@ def vm(facts: VmFacts) -> models.Vm:
         specs=specs(request.specs),
         image=request.image,
         image_name=facts.image_name,
-        hostname=keys.host(facts.host) if facts.placement and facts.host else None,
+        hostname=keys.host(facts.host) if facts.host else None,
         requested=request.requested,
+        protected=request.protected,
         status=actual,
         reason=reason,
         generation=request.generation,
-        observed_generation=told.generation if told else 0,
+        observed_generation=status.generation if status else 0,
         created_at=request.created_at,
-        addresses=told.addresses if told else (),
-        events=tuple(models.EventOut(at=event.at, what=event.what) for event in told.events) if told else (),
+        changed_at=request.changed_at or request.created_at,
+        reboots=request.reboots,
+        restart_needed=bool(status and status.specs and placement and status.specs != placement.request.specs),
+        addresses=status.addresses if status else (),
+        events=tuple(models.EventOut(at=event.at, what=event.what) for event in status.events) if status else (),
     )
 
 
@@ -128,6 +135,7 @@ def image(request: ImageRequest, status: ImageStatus | None) -> models.Image:
         name=request.name,
         owner=request.owner,
         file=request.file,
+        public=request.public,
         requested=request.requested,
         status=actual,
         reason=reason,

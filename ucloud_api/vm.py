@@ -1,70 +1,107 @@
-"""The routes of VMs."""
+"""The routes of VMs: made, listed, followed, changed, deleted. What is on their screens is ucloud_api.console's."""
 
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import TypeVar, cast
 from uuid import uuid4
 
-from flask import Response
+from flask import Response, current_app, request
 from flask_openapi.blueprint import APIBlueprint
+from flask_openapi.models.request_body import RequestBody
 from flask_openapi.models.tag import Tag
+from pydantic import BaseModel, ValidationError
 
 from common import admission, keys
-from common.errors import Conflict
+from common.admission import Step
+from common.errors import Conflict, LeaseExpired, MalformedRecord
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.size import human_size
-from common.schemas.vm import ALLOWED_REQUESTS, Actual, Requested, Specs, VmRequest
-from ucloud_api import models, views
-from ucloud_api.answers import answer, matches, page, watchable
-from ucloud_api.change import TRIES, change
-from ucloud_api.console import read_serial_log
+from common.schemas.vm import Specs, Verb, VmRequest
+from ucloud_api import idempotency, models, views
+from ucloud_api.answers import etag, json_answer, json_list, page_of, watchable
+from ucloud_api.auth import Caller, current_caller
+from ucloud_api.change import Changed, Plan, attempts, change, commit
 from ucloud_api.image import find_ready
-from ucloud_api.problems import ApiProblem, FieldProblem, documented, name_taken, not_found
+from ucloud_api.lifecycle import Wish, decide
+from ucloud_api.owner import owner_of_new
+from ucloud_api.problems import ApiProblem, FieldProblem, documented, invalid_body, name_taken, not_found
+from ucloud_api.quick import quick
 from ucloud_api.state import State, current_state
-from ucloud_api.watch import stream
+from ucloud_api.streams import Source, stream
+from ucloud_api.views import VmFacts
+from ucloud_api.vm_views import VmViews
+
+M = TypeVar("M", bound=BaseModel)
+VIEWS = "ucloud-vm-views"
+"""The extension of the application that holds its VmViews."""
+
+BODILESS = frozenset(f"vm.{verb}" for verb in ("start", "stop", "suspend", "resume", "reboot"))
+"""The endpoints that may be called without a body."""
 
 blueprint = APIBlueprint(
     "vm",
     __name__,
     url_prefix=keys.VM.rstrip("/"),
     abp_tags=[Tag(name="vm", description="Virtual machines")],
-    abp_responses=documented(422, 500, 503),
+    abp_responses=documented(401, 409, 422, 429, 500, 503),
 )
+_CHANGED = {202: models.Vm, **documented(400, 403, 404, 412, 413, 415)}
 
 
-def _resource(state: State, request: VmRequest) -> models.Vm:
-    return views.vm(state.facts(request))
+def current_views() -> VmViews:
+    """The views of the worker that serves this request."""
+    return cast(VmViews, current_app.extensions[VIEWS])
 
 
-@blueprint.post("", summary="Create a VM", responses={201: models.Vm, **documented(400, 404, 409, 413, 415)})
+@blueprint.post("", summary="Create a VM", responses={202: models.Vm, **documented(400, 403, 404, 413, 415)})
 def create(body: models.VmCreate) -> Response:
     """Ask for a new VM. It is PENDING until a host is found for it."""
-    state = current_state()
+    state, caller = current_state(), current_caller()
     state.await_caches(state.images, state.image_statuses)
-    uuid = str(uuid4())
-    owner = body.owner or state.settings.api.default_owner
+    uuid, owner = str(uuid4()), owner_of_new(caller, body.owner)
     name = body.name or f"vm-{uuid[:8]}"
-    name_key = keys.name(owner, "vm", name)
-    for _ in range(TRIES):
-        image, image_revision, image_status = find_ready(state, body.image, owner)
-        request = VmRequest(
+    location, name_key = keys.vm(uuid), keys.name(owner, "vm", name)
+    for _ in attempts("the image or the quota"):
+        image, image_revision, image_status = find_ready(state, caller, body.image, owner)
+        vm = VmRequest(
             uuid=uuid,
             owner=owner,
             name=name,
             specs=_specs(body.specs, image, image_status),
             image=image.uuid,
             requested=body.requested,
+            protected=body.protected,
             created_at=datetime.now(UTC),
         )
-        step = admission.admit_vm(request, image_revision)
+        resource = views.vm(VmFacts(vm, image_name=image.name)).model_dump_json().encode()
+        step = admission.admit_vm(vm, image_revision, _budget(state, owner))
+        step += idempotency.step(state, 202, resource, location)
         try:
-            revision = state.store.commit(step.compares, step.operations)
+            revision = commit(state, step)
+        except LeaseExpired:
+            continue
         except Conflict as conflict:
-            if name_key not in conflict.keys:
-                continue  # the image changed: look at it again
-            holder = state.store.get(name_key)
-            raise name_taken("VM", name, holder.value.decode() if holder else "") from conflict
-        state.vms.note(keys.vm(uuid), request, revision)
-        return answer(_resource(state, request), 201, {"Location": keys.vm(uuid)})
-    raise ApiProblem(409, "changed-meanwhile", "the image keeps changing; try again")
+            if idempotency.is_repetition(conflict):
+                raise
+            _refuse_name(state, conflict, name_key, name)
+            continue  # the image, the account or what is charged to it changed: look again
+        state.wrote(state.vms, revision)
+        return json_answer(resource, 202, {"Location": location, "ETag": etag(revision)})
+    raise AssertionError("attempts ends with an error")
+
+
+def _budget(state: State, owner: str) -> admission.Budget:
+    budget = admission.read_budget(state.store, owner)
+    if budget is None:
+        raise not_found("user", owner)
+    return budget
+
+
+def _refuse_name(state: State, conflict: Conflict, name_key: str, name: str) -> None:
+    """ApiProblem (409) when a transaction failed because the name is taken."""
+    if name_key in conflict.keys:
+        holder = state.store.get(name_key)
+        raise name_taken("VM", name, holder.value.decode() if holder else "") from conflict
 
 
 def _specs(wanted: models.SpecsIn, image: ImageRequest, status: ImageStatus) -> Specs:
@@ -76,117 +113,202 @@ def _specs(wanted: models.SpecsIn, image: ImageRequest, status: ImageStatus) -> 
     return Specs(cpu=wanted.cpu, ram_mib=wanted.ram, ssd_mib=wanted.ssd, hdd_mib=wanted.hdd)
 
 
-@blueprint.get("", summary="List VMs", responses={200: models.VmList})
+@blueprint.get("", summary="List VMs", responses={200: watchable(models.VmList)})
 def list_vms(query: models.VmQuery) -> Response:
-    """The VMs, oldest first; with ?watch=1 a stream of each that changes."""
-    state = current_state()
-    _await_vm_caches(state)
-    filters = query.model_dump(include={"owner", "name", "status"})
+    """The VMs, oldest first: an admin's list has those of all; with ?watch=1 a stream of each that changes."""
+    state, caller, rendered = current_state(), current_caller(), current_views()
+    await_vm_caches(state)
+    is_asked_for, is_in_state = _filters(query)
+
+    def look(uuid: str) -> tuple[int, bytes] | None:
+        cached = state.vms.get(keys.vm(uuid))
+        if cached is None or not caller.may_see(cached.record.owner) or not is_asked_for(cached.record):
+            return None
+        resource = rendered.json_if(is_in_state, cached.record, cached.mod_revision)
+        return (cached.create_revision, resource) if resource else None
+
+    owner = query.owner if caller.is_admin else caller.user
     if query.watch:
-        return stream(state.hub, "vm", None, lambda: _uuids(state), lambda uuid: _look(state, uuid, filters))
-    items, cursor = page(
-        state.vms.records(),
-        lambda request: _resource(state, request),
-        lambda resource: matches(resource, filters),
-        query.limit,
-        query.cursor,
+        return stream(state, _source(state, caller, None, lambda: _uuids(state, owner, 0), look))
+    if query.owner not in (None, owner):
+        return json_list((), None)
+    return json_list(*page_of(_uuids(state, owner, int(query.cursor or 0)), look, query.limit))
+
+
+def _uuids(state: State, owner: str | None, after: int) -> Iterable[str]:
+    return state.vm_things.of(owner, after) if owner else state.vm_things.of_all(after)
+
+
+def _filters(query: models.VmQuery) -> tuple[Callable[[VmRequest], bool], Callable[[VmFacts], bool]]:
+    """Whether a VM is among those that are asked for: by what is requested, and by what is known of it."""
+    requested = {field: value for field in ("owner", "name", "requested") if (value := getattr(query, field))}
+    tests: dict[str, Callable[[VmFacts], object]] = {
+        "host": lambda facts: facts.host,
+        "status": lambda facts: views.actual_state(facts)[0],
+    }
+    known = {field: value for field in tests if (value := getattr(query, field))}
+
+    def is_asked_for(vm: VmRequest) -> bool:
+        return all(getattr(vm, field) == value for field, value in requested.items())
+
+    def is_in_state(facts: VmFacts) -> bool:
+        is_of_image = query.image in (None, facts.request.image, facts.image_name)
+        return is_of_image and all(tests[field](facts) == value for field, value in known.items())
+
+    return is_asked_for, is_in_state
+
+
+def _source(
+    state: State,
+    caller: Caller,
+    uuid: str | None,
+    names: Callable[[], Iterable[str]],
+    look: Callable[[str], tuple[int, bytes] | None],
+) -> Source:
+    def resource(name: str) -> bytes | None:
+        found = look(name)
+        return found[1] if found else None
+
+    return Source(
+        "vm", uuid, names, resource, lambda audience: caller.may_see(audience.owner), state.vm_caches, state.vm_journal
     )
-    return answer(models.VmList(items=items, next_cursor=cursor))
 
 
 @blueprint.get("/<uuid>", summary="Show a VM", responses={200: watchable(models.Vm), **documented(404)})
+@quick
 def show(path: models.ThingPath, query: models.WatchQuery) -> Response:
     """One VM; with ?watch=1 a stream that begins with it as it is."""
-    state, uuid = current_state(), str(path.uuid)
-    _await_vm_caches(state)
-    request = _read(state, uuid)
-    if query.watch:
-        return stream(state.hub, "vm", uuid, lambda: [uuid], lambda each: _look(state, each, {}))
-    return answer(_resource(state, request))
+    state, caller, rendered, uuid = current_state(), current_caller(), current_views(), str(path.uuid)
+    vm, revision = read(state, caller, uuid)
+    if not query.watch:
+        return json_answer(rendered.json(vm, revision), 200, {"ETag": etag(revision)})
+
+    def look(name: str) -> tuple[int, bytes] | None:
+        cached = state.vms.get(keys.vm(name))
+        return (cached.create_revision, rendered.json(cached.record, cached.mod_revision)) if cached else None
+
+    return stream(state, _source(state, caller, uuid, lambda: [uuid], look))
 
 
-def _await_vm_caches(state: State) -> None:
-    state.await_caches(state.vms, state.placements, state.vm_statuses, state.alive, state.images)
+def await_vm_caches(state: State) -> None:
+    """Wait until what is known of VMs is fresh."""
+    state.await_caches(*state.vm_caches, state.images)
 
 
-def _read(state: State, uuid: str) -> VmRequest:
-    request = state.read(state.vms, keys.vm(uuid), VmRequest)
-    if request is None:
+def read(state: State, caller: Caller, uuid: str) -> tuple[VmRequest, int]:
+    """The request for a VM that the caller may see, with its revision; ApiProblem (404)."""
+    await_vm_caches(state)
+    key = keys.vm(uuid)
+    try:
+        cached = state.find(state.vms, key, VmRequest)
+    except MalformedRecord:
+        if not _may_see_malformed(state, caller, uuid):
+            raise not_found("VM", uuid) from None
+        raise
+    if cached is None or not caller.may_see(cached.record.owner):
         raise not_found("VM", uuid)
-    return request
+    return cached.record, cached.mod_revision
 
 
-def _uuids(state: State) -> list[str]:
-    return [keys.last_part(key) for key in state.vms.records()]
+def _may_see_malformed(state: State, caller: Caller, uuid: str) -> bool:
+    """Whether a VM is the caller's whose record can't be read: then one of the caller's names still leads to it."""
+    return caller.is_admin or any(
+        entry.value == uuid.encode() for entry in state.store.list(keys.names(caller.user)).entries
+    )
 
 
-def _look(state: State, uuid: str, filters: dict[str, object]) -> str | None:
-    request = state.cached_or_read(state.vms, keys.vm(uuid), VmRequest)
-    resource = _resource(state, request) if request else None
-    return resource.model_dump_json() if resource and matches(resource, filters) else None
-
-
-@blueprint.patch("/<uuid>", summary="Change a VM", responses={200: models.Vm, **documented(400, 404, 409, 413, 415)})
+@blueprint.patch("/<uuid>", summary="Change a VM", responses=_CHANGED)
 def patch(path: models.ThingPath, body: models.VmPatch) -> Response:
-    """Request another state. Refused where it is not allowed from the actual one."""
-    return answer(_request(current_state(), str(path.uuid), body.requested))
+    """Rename, resize, protect, or request another state. Refused where it is not allowed from the actual one."""
+    specs = body.specs.model_dump(exclude_none=True) if body.specs else {}
+    return _wish(
+        str(path.uuid),
+        Wish(
+            requested=body.requested,
+            force=body.force,
+            name=body.name,
+            protected=body.protected,
+            sizes={field if field == "cpu" else f"{field}_mib": value for field, value in specs.items()},
+        ),
+    )
 
 
-@blueprint.delete("/<uuid>", summary="Delete a VM", responses={202: models.Vm, **documented(404, 409)})
+@blueprint.delete("/<uuid>", summary="Delete a VM", responses={202: models.Vm, **documented(404, 412)})
 def delete(path: models.ThingPath) -> Response:
     """Ask for a VM and its disks to be removed; it is shown until nothing of it is left. Twice is no error."""
-    return answer(_request(current_state(), str(path.uuid), Requested.DELETED), 202)
+    return _wish(str(path.uuid), Wish(verb=Verb.DELETE))
 
 
-def _request(state: State, uuid: str, wanted: Requested) -> models.Vm:
-    """Request a state of a VM, if it may be requested from the actual one."""
-    _await_vm_caches(state)
+def _optional(model: type[BaseModel]) -> RequestBody:
+    """The documented body of a route that may be called without one."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return RequestBody.model_validate({"required": False, "content": {"application/json": {"schema": schema}}})
 
-    def decide(current: VmRequest | None) -> VmRequest:
+
+def _said(model: type[M]) -> M:
+    """The body, which may be missing; ApiProblem (422)."""
+    try:
+        return model.model_validate(request.get_json() if request.content_type else {})
+    except ValidationError as error:
+        raise invalid_body(error) from error
+
+
+@blueprint.post("/<uuid>/start", summary="Start a VM", responses=_CHANGED, request_body=_optional(models.VmVerb))
+def start(path: models.ThingPath) -> Response:
+    """Have a VM run that is off, or that is to be tried again."""
+    _said(models.VmVerb)
+    return _wish(str(path.uuid), Wish(verb=Verb.START))
+
+
+@blueprint.post("/<uuid>/stop", summary="Stop a VM", responses=_CHANGED, request_body=_optional(models.VmForceVerb))
+def stop(path: models.ThingPath) -> Response:
+    """Ask the guest to shut down, then cut the power; with `force` at once."""
+    return _wish(str(path.uuid), Wish(verb=Verb.STOP, force=_said(models.VmForceVerb).force))
+
+
+@blueprint.post("/<uuid>/suspend", summary="Suspend a VM", responses=_CHANGED, request_body=_optional(models.VmVerb))
+def suspend(path: models.ThingPath) -> Response:
+    """Pause the guest, which keeps its memory."""
+    _said(models.VmVerb)
+    return _wish(str(path.uuid), Wish(verb=Verb.SUSPEND))
+
+
+@blueprint.post("/<uuid>/resume", summary="Resume a VM", responses=_CHANGED, request_body=_optional(models.VmVerb))
+def resume(path: models.ThingPath) -> Response:
+    """Let a suspended guest go on."""
+    _said(models.VmVerb)
+    return _wish(str(path.uuid), Wish(verb=Verb.RESUME))
+
+
+@blueprint.post("/<uuid>/reboot", summary="Reboot a VM", responses=_CHANGED, request_body=_optional(models.VmForceVerb))
+def reboot(path: models.ThingPath) -> Response:
+    """Shut the guest down and start it again, also with new specs; with `force` by cutting the power."""
+    return _wish(str(path.uuid), Wish(verb=Verb.REBOOT, force=_said(models.VmForceVerb).force))
+
+
+def _wish(uuid: str, wish: Wish) -> Response:
+    """Change a VM as its owner wishes, if the state that it actually is in allows it."""
+    state, caller, rendered = current_state(), current_caller(), current_views()
+    read(state, caller, uuid)
+    now = datetime.now(UTC)
+
+    def made(current: VmRequest | None) -> VmRequest:
         if current is None:
             raise not_found("VM", uuid)
-        actual = _check(state, current, wanted)
-        # Asked for again: a new try, where what was asked for has not come about (the guest powered itself off ...).
-        if current.requested is wanted and (wanted is Requested.DELETED or actual == wanted.value):
-            return current
-        return current.model_copy(update={"requested": wanted, "generation": current.generation + 1})
+        actual, _ = views.actual_state(rendered.facts(current))
+        return decide(current, actual, wish, now)
 
-    return _resource(state, change(state.store, state.vms, VmRequest, keys.vm(uuid), decide))
+    def step(before: VmRequest, after: VmRequest, revision: int) -> Step:
+        budget = _budget(state, after.owner) if after.specs != before.specs else None
+        return admission.change_vm(before, after, revision, budget)
 
+    def refuse(conflict: Conflict, after: VmRequest) -> None:
+        _refuse_name(state, conflict, keys.name(after.owner, "vm", after.name), after.name)
 
-def _check(state: State, current: VmRequest, wanted: Requested) -> Actual:
-    """The actual state; ApiProblem (409) when `wanted` may not be requested from it."""
-    actual, _ = views.actual_state(state.facts(current))
-    # What is to be deleted has, for its owner, ceased to be: nothing brings it back.
-    doomed = current.requested is Requested.DELETED
-    allowed = ALLOWED_REQUESTS[Actual.DELETING if doomed else actual]
-    if wanted not in allowed:
-        names = [each.value for each in Requested if each in allowed]
-        is_now = "is being deleted" if doomed else f"is {actual}"
-        problem = FieldProblem(field="requested", problem=f"{wanted} is not allowed now", allowed=names)
-        detail = f'the VM "{current.name}" {is_now}; allowed now: {", ".join(names)}'
-        raise ApiProblem(409, "not-allowed-now", detail, [problem])
-    return actual
+    def resource(vm: VmRequest) -> bytes:
+        return views.vm(rendered.facts(vm)).model_dump_json().encode()
 
-
-_LOG_RESPONSE = {
-    "description": "The log, as the guest wrote it.",
-    "content": {"text/plain": {"schema": {"type": "string"}}},
-}
-
-
-@blueprint.get(
-    "/<uuid>/log", summary="Read a VM's serial log", responses={200: _LOG_RESPONSE, **documented(404, 409, 502)}
-)
-def log(path: models.ThingPath, query: models.LogQuery) -> Response:
-    """The end of what the guest wrote to its serial port, fetched from its host."""
-    state = current_state()
-    _await_vm_caches(state)
-    facts = state.facts(_read(state, str(path.uuid)))
-    status = views.current_status(facts)
-    if facts.placement is None or status is None or status.console is None:
-        actual, reason = views.actual_state(facts)
-        why = f": {reason}" if reason else ""
-        raise ApiProblem(409, "no-log-yet", f"the VM is {actual} and has no log yet{why}")
-    end = read_serial_log(status.console, facts.host or "", query.tail_bytes)
-    return Response(end, mimetype="text/plain", headers={"Cache-Control": "no-store"})
+    kept = resource if request.method == "POST" else None
+    plan = Plan(state.vms, VmRequest, keys.vm(uuid), made, step, refuse, kept)
+    changed: Changed[VmRequest] = change(state, plan)
+    return json_answer(resource(changed.record), 202, {"ETag": etag(changed.revision)})

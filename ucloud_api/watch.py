@@ -1,37 +1,46 @@
-"""News of VMs and images, and their streams of server-sent events. Source: WHATWG HTML, section 9.2.
+"""The hub: who watches is told of what may have changed, and woken when the session that lets them has changed.
 
-The caches tell the hub what may have changed; a stream then looks, and sends what is different. Nothing polls.
+Nothing polls. What a stream says of the news is ucloud_api.streams' matter.
 """
 
 import threading
-from collections.abc import Callable, Iterator
 
-from flask import Response
-
-from common.errors import MalformedRecord, StoreError, Unavailable
 from ucloud_api.problems import unavailable
 
-HEARTBEAT_S = 15.0
+Topic = tuple[str, str | None]
+"""A kind and the name of one of its things; None: all of them."""
 
 
 class Subscription:
     """What one stream has not looked at yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, topics: tuple[Topic, ...]) -> None:
+        """The first of the topics is what it hears of, a change of the others wakes it."""
+        self.topics = topics
         self._condition = threading.Condition()
         self._names: set[str] = set()
+        self._is_woken = False
         self.closed = False
 
-    def tell(self, name: str) -> None:
-        """`name` may have changed."""
+    def tell(self, kind: str, name: str) -> None:
+        """`name` of a kind may have changed."""
         with self._condition:
-            self._names.add(name)
+            if kind == self.topics[0][0]:
+                self._names.add(name)
+            else:
+                self._is_woken = True
             self._condition.notify()
 
-    def wait(self, timeout_s: float) -> set[str]:
-        """The names that may have changed since the last call; empty after `timeout_s`, or when closed."""
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for news, to be woken, or to be closed; False after `timeout_s`."""
         with self._condition:
-            self._condition.wait_for(lambda: self._names or self.closed, timeout_s)
+            happened = self._condition.wait_for(lambda: self._names or self._is_woken or self.closed, timeout_s)
+            self._is_woken = False
+            return bool(happened)
+
+    def take(self) -> set[str]:
+        """The names that may have changed since the last call."""
+        with self._condition:
             names, self._names = self._names, set()
             return names
 
@@ -43,12 +52,12 @@ class Subscription:
 
 
 class Hub:
-    """Who wants to hear of what: of one thing of a kind, or (name None) of all of them."""
+    """Brings what may have changed to those who want to hear of it. There is room for `most_streams` of them."""
 
     def __init__(self, most_streams: int) -> None:
         self._most_streams = most_streams
         self._lock = threading.Lock()
-        self._subscriptions: dict[tuple[str, str | None], set[Subscription]] = {}
+        self._subscriptions: dict[Topic, set[Subscription]] = {}
         self._count = 0
         self._closed = False
 
@@ -57,89 +66,35 @@ class Hub:
         with self._lock:
             found = [each for topic in ((kind, name), (kind, None)) for each in self._subscriptions.get(topic, ())]
         for subscription in found:
-            subscription.tell(name)
+            subscription.tell(kind, name)
 
-    def subscribe(self, kind: str, name: str | None = None) -> Subscription:
-        """Hear of one thing or of all; ApiProblem (503) when too many do: each stream holds a thread."""
+    def subscribe(self, *topics: Topic) -> Subscription:
+        """Hear of the first topic, be woken by the others; ApiProblem (503) when too many do: each holds a thread."""
         with self._lock:
             if self._count >= self._most_streams or self._closed:
                 raise unavailable("too-many-streams", f"{self._count} clients watch already, which is the limit")
             self._count += 1
-            subscription = Subscription()
-            self._subscriptions.setdefault((kind, name), set()).add(subscription)
+            subscription = Subscription(topics)
+            for topic in topics:
+                self._subscriptions.setdefault(topic, set()).add(subscription)
             return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Hear no more; a second time does nothing."""
         with self._lock:
-            for topic, subscriptions in list(self._subscriptions.items()):
-                if subscription in subscriptions:
-                    subscriptions.remove(subscription)
-                    self._count -= 1
-                    if not subscriptions:
-                        del self._subscriptions[topic]
+            is_known = False
+            for topic in subscription.topics:
+                subscriptions = self._subscriptions.get(topic, set())
+                is_known = is_known or subscription in subscriptions
+                subscriptions.discard(subscription)
+                if not subscriptions:
+                    self._subscriptions.pop(topic, None)
+            self._count -= is_known
 
     def close(self) -> None:
         """End all streams."""
         with self._lock:
             self._closed = True
-            found = [each for subscriptions in self._subscriptions.values() for each in subscriptions]
+            found = {each for subscriptions in self._subscriptions.values() for each in subscriptions}
         for subscription in found:
             subscription.close()
-
-
-class _Stream:
-    """The body of a stream; the server closes it when its client has left, even before the first event."""
-
-    def __init__(self, hub: Hub, subscription: Subscription, events: Iterator[str]) -> None:
-        self._hub = hub
-        self._subscription = subscription
-        self._events = events
-
-    def __iter__(self) -> Iterator[str]:
-        return self._events
-
-    def close(self) -> None:
-        self._subscription.close()
-        self._hub.unsubscribe(self._subscription)
-
-
-def stream(
-    hub: Hub, kind: str, name: str | None, names: Callable[[], list[str]], look: Callable[[str], str | None]
-) -> Response:
-    """Follow one thing (`name`) or all that `names()` lists: first what is, then each change.
-
-    `look(name)` gives the resource as JSON, or None when it is gone (or not among those wanted).
-    """
-    subscription = hub.subscribe(kind, name)
-    try:
-        first = {each: resource for each in names() if (resource := look(each)) is not None}
-    except BaseException:
-        hub.unsubscribe(subscription)
-        raise
-    events = _events(subscription, first, look, only=name)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return Response(_Stream(hub, subscription, events), mimetype="text/event-stream", headers=headers)
-
-
-def _events(
-    subscription: Subscription, known: dict[str, str], look: Callable[[str], str | None], only: str | None
-) -> Iterator[str]:
-    for resource in known.values():
-        yield f"data: {resource}\n\n"
-    while not subscription.closed:
-        changed = subscription.wait(HEARTBEAT_S)
-        if not changed:
-            yield ": still here\n\n"
-        for name in changed:
-            try:
-                resource_now = look(name)
-            except (Unavailable, StoreError, MalformedRecord):
-                continue  # nothing is known now; the caches tell of it again when something is
-            if resource_now is not None and resource_now != known.get(name):
-                known[name] = resource_now
-                yield f"data: {resource_now}\n\n"
-            elif resource_now is None and known.pop(name, None) is not None:
-                yield f'event: deleted\ndata: {{"uuid":"{name}"}}\n\n'
-                if name == only:
-                    return

@@ -31,9 +31,18 @@ def state(etcd: EtcdCluster, store: Store) -> Iterator[State]:
 
 
 @pytest.fixture
-def api(state: State) -> FlaskClient:
-    """The API, asked without a network between."""
+def nobody(state: State) -> FlaskClient:
+    """The API, asked without a network between, by somebody who is not logged in."""
     return create_app(state).test_client()
+
+
+@pytest.fixture
+def api(nobody: FlaskClient, world: World) -> FlaskClient:
+    """The API, asked by the admin "admin"; a header of another session goes before: `bearer(token)`."""
+    world.add_account("admin", is_admin=True)
+    client = nobody.application.test_client()
+    client.environ_base.update(HTTP_AUTHORIZATION=f"Bearer {world.log_in('admin')}")
+    return client
 
 
 @pytest.fixture

@@ -16,8 +16,9 @@ DEADLINE_S = 10.0
 
 
 def test_an_image_is_requested_shown_and_deleted(api: FlaskClient, world: World) -> None:
+    world.add_account("ann")
     answer = api.post("/v1/image", json={"name": "debian", "file": "debian-12.qcow2", "owner": "ann"})
-    assert answer.status_code == 201
+    assert answer.status_code == 202
     image = answer.get_json()
     assert answer.headers["Location"] == f"/v1/image/{image['uuid']}"
     assert (image["status"], image["requested"], image["virtual_size"]) == ("PENDING", "READY", 0)

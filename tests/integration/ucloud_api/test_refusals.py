@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
@@ -147,6 +148,59 @@ def test_a_body_that_is_no_json(api: FlaskClient, data: Any, content_type: str, 
         assert answer.get_json()["status"] == status
 
 
+NASTY = (
+    "\x00",
+    "a\nb",
+    "\x7f",
+    "\u202e",
+    "😀",
+    "x" * 10_000,
+    "../../etc/passwd",
+    "..%2f",
+    "a/../b",
+    "%",
+    "'; --",
+    "\ud7ff",
+)
+
+
+@pytest.mark.parametrize("text", NASTY, ids=[ascii(text)[:20] for text in NASTY])
+def test_nasty_texts_are_refused_wherever_they_stand(api: FlaskClient, world: World, text: str) -> None:
+    world.add_image()
+    path = api.post("/v1/vm", json=VM).headers["Location"]
+    answers = [
+        *(api.post("/v1/vm", json={**VM, field: text}) for field in ("name", "owner", "image", "requested")),
+        *(api.post("/v1/image", json={**IMAGE, field: text}) for field in ("name", "owner", "file")),
+        api.patch(path, json={"name": text}),
+        api.patch("/v1/image/x", json={"name": text}),
+        *(api.get("/v1/vm", query_string={field: text}) for field in ("name", "owner", "image", "host", "cursor")),
+        *(api.get("/v1/image", query_string={field: text}) for field in ("name", "owner", "status", "limit")),
+        *(api.get(f"/v1/{kind}/{quote(text)}") for kind in ("vm", "image", "host", "user")),
+        *(api.delete(f"/v1/{kind}/{quote(text, safe='')}") for kind in ("vm", "image", "user")),
+        api.post(f"/v1/vm/{quote(text)}/start"),
+        api.post(f"{path}/{quote(text)}"),
+    ]
+    assert {answer.status_code for answer in answers} <= {404, 405, 422}
+    for answer in answers:
+        assert answer.content_type == "application/problem+json"
+    assert len(world.store.list(keys.VM).entries) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["😀".encode().decode("latin-1"), "x" * 10_000, "../..", '"', "'; --", "\x01", ",,,", "*, x"]
+)
+def test_nasty_headers_harm_nothing(api: FlaskClient, world: World, text: str) -> None:
+    world.add_image()
+    path = api.post("/v1/vm", json=VM).headers["Location"]
+    for header in ("If-Match", "Idempotency-Key", "Cache-Control", "Accept", "Content-Type", "Authorization", "X-Any"):
+        for answer in (
+            api.post(f"{path}/stop", headers={header: text}),
+            api.patch(path, json={"protected": True}, headers={header: text}),
+            api.get(path, headers={header: text}),
+        ):
+            assert answer.status_code < 500, (header, answer.text)
+
+
 def test_routes_and_methods_that_there_are_not(api: FlaskClient) -> None:
     nowhere = api.get("/v1/vms")
     assert (nowhere.status_code, nowhere.content_type) == (404, "application/problem+json")
@@ -167,7 +221,7 @@ def test_a_malformed_record_is_in_nobodys_way(api: FlaskClient, world: World) ->
     assert api.get("/healthz").status_code == 200
     assert [each["uuid"] for each in api.get("/v1/vm").get_json()["items"]] == [good["uuid"]]
     broken = api.get(f"/v1/vm/{NOBODY}")
-    assert (broken.status_code, broken.get_json()["type"]) == (500, "urn:ucloud:problem:malformed-record")
+    assert (broken.status_code, broken.get_json()["type"]) == (409, "urn:ucloud:problem:malformed-record")
 
 
 def test_etcd_away_is_a_503_that_says_when_to_try_again(api: FlaskClient, world: World, etcd: EtcdCluster) -> None:

@@ -1,17 +1,25 @@
 """What the other daemons write, written by a test: images that are READY, hosts, placements, statuses."""
 
+import secrets
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from common import admission, keys
 from common.schemas.host import Alive, HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageStatus
 from common.schemas.record import Record
-from common.schemas.vm import Actual, Console, Placement, VmRequest, VmStatus
+from common.schemas.user import Account, Amounts, Session
+from common.schemas.vm import Actual, Console, Placement, Specs, VmRequest, VmStatus
 from common.store import Delete, Put, Store, present, unchanged
+from ucloud_api.auth import TOKEN_PREFIX, digest
 
 NOBODY = "123e4567-e89b-42d3-a456-426614174000"
 """The uuid of nothing."""
+
+
+def bearer(token: str) -> dict[str, str]:
+    """The header that proves a session."""
+    return {"Authorization": f"Bearer {token}"}
 
 
 class World:
@@ -36,14 +44,43 @@ class World:
         assert entry
         return VmRequest.read(entry.key, entry.value)
 
-    def add_image(self, name: str = "debian", owner: str = "admin", size_mib: int = 2048) -> str:
-        """A READY image; returns its uuid."""
+    def add_account(self, name: str, is_admin: bool = False, quota: Amounts | None = None) -> None:
+        """A user of the realm ucloud; no quota, no limit."""
+        account = Account(name=name, realm="ucloud", is_admin=is_admin, quota=quota, created_at=datetime.now(UTC))
+        self.put(keys.account(name), account)
+
+    def log_in(self, name: str, ttl_s: float = 3600) -> str:
+        """A session of a user who has an account; returns its bearer token."""
+        token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+        now = datetime.now(UTC)
+        session = Session(user=name, created_at=now, expires_at=now + timedelta(seconds=ttl_s))
+        self.put(keys.session(digest(token)), session)
+        return token
+
+    def add_image(
+        self,
+        name: str = "debian",
+        owner: str = "admin",
+        size_mib: int = 2048,
+        public: bool | None = None,
+        actual: ImageActual = ImageActual.READY,
+    ) -> str:
+        """An image, public if it is the admin's; returns its uuid. An owner without an account gets one."""
         image = ImageRequest(
-            uuid=str(uuid.uuid4()), owner=owner, name=name, file="d.qcow2", created_at=datetime.now(UTC)
+            uuid=str(uuid.uuid4()),
+            owner=owner,
+            name=name,
+            file="d.qcow2",
+            public=owner == "admin" if public is None else public,
+            created_at=datetime.now(UTC),
         )
-        step = admission.admit_image(image)
+        if self.store.get(keys.account(owner)) is None:
+            self.add_account(owner)
+        account = self.store.get(keys.account(owner))
+        assert account
+        step = admission.admit_image(image, account.mod_revision)
         self.store.commit(step.compares, step.operations)
-        self.set_image(image.uuid, ImageActual.READY, size_mib=size_mib)
+        self.set_image(image.uuid, actual, size_mib=size_mib)
         return image.uuid
 
     def set_image(self, image_uuid: str, actual: ImageActual, reason: str = "", size_mib: int = 2048) -> None:
@@ -73,6 +110,7 @@ class World:
         epoch: int = 1,
         reason: str = "",
         console: Console | None = None,
+        specs: Specs | None = None,
     ) -> None:
         """A host says what a VM is."""
         status = VmStatus(
@@ -83,6 +121,7 @@ class World:
             since=datetime.now(UTC),
             addresses=("2001:db8::1",) if actual is Actual.RUNNING else (),
             console=console,
+            specs=specs,
         )
         self.put(keys.vm_status(host, vm_uuid), status)
 

@@ -36,7 +36,24 @@ def test_one_more_can_not(field: str, value: object) -> None:
 def test_every_field_that_is_taken_says_what_is_allowed() -> None:
     taken: list[type[BaseModel]] = [
         models.SpecsIn, models.VmCreate, models.VmPatch, models.HostPatch, models.OvercommitPatch, models.ImageCreate,
+        models.SpecsPatch, models.VmForceVerb, models.VmVerb, models.ImagePatch,
         models.VmQuery, models.ImageQuery, models.LogQuery, models.ThingPath, models.HostPath, models.WatchQuery,
     ]  # fmt: skip
     fields = itertools.chain.from_iterable(model.model_fields.items() for model in taken)
     assert [name for name, field in fields if not field.description] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"force": False},
+        {"specs": {}},
+        {"specs": {"ssd": None}},
+        {"force": True},
+        {"requested": "RUNNING", "force": True},
+    ],
+)
+def test_a_change_that_changes_nothing_or_contradicts_itself_is_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        models.VmPatch.model_validate(change)

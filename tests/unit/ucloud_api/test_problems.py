@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from pydantic import BaseModel, ValidationError
 
-from common.errors import Conflict, MalformedRecord, Refused, Unavailable
+from common.errors import MalformedRecord, QuotaExceeded, Refused, Unavailable
 from ucloud_api import models, problems
 from ucloud_api.problems import ApiProblem, FieldProblem
 
@@ -49,9 +49,13 @@ def test_the_bad_value_is_not_repeated() -> None:
     [
         (ApiProblem(409, "name-taken", "it is"), 409, "urn:ucloud:problem:name-taken"),
         (Unavailable("etcd", "[::1]:2379: refused", 7), 503, "urn:ucloud:problem:etcd-unavailable"),
-        (Conflict(("/v1/vm/1",)), 409, "urn:ucloud:problem:changed-meanwhile"),
+        (
+            QuotaExceeded("ann", {"ram_mib": "RAM: 2 GiB more asked for, 1 GiB of 2 GiB in use"}),
+            403,
+            "urn:ucloud:problem:over-quota",
+        ),
         (Refused("RESOURCE_EXHAUSTED", "no space"), 503, "urn:ucloud:problem:etcd-refused"),
-        (MalformedRecord("/v1/vm/1", "not JSON"), 500, "urn:ucloud:problem:malformed-record"),
+        (MalformedRecord("/v1/vm/1", "not JSON"), 409, "urn:ucloud:problem:malformed-record"),
         (RuntimeError("the password is s3cret"), 500, "about:blank"),
     ],
 )

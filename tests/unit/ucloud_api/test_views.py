@@ -32,7 +32,7 @@ NO_ROOM = VmStatus(epoch=0, generation=1, actual=Actual.PENDING, reason="no host
     ("facts", "actual", "reason"),
     [
         (VmFacts(REQUEST), Actual.PENDING, "waits for the scheduler"),
-        (VmFacts(REQUEST, status=NO_ROOM), Actual.PENDING, "no host has 64 GiB free"),
+        (VmFacts(REQUEST, word=NO_ROOM), Actual.PENDING, "no host has 64 GiB free"),
         (VmFacts(DELETED), Actual.DELETING, ""),
         (VmFacts(REQUEST, "h1", ORDER), Actual.DEPLOYING, "ordered from host h1, which has not answered yet"),
         (VmFacts(REQUEST, "h1", ORDER, EARLIER), Actual.DEPLOYING, "ordered from host h1, which has not answered yet"),
@@ -68,7 +68,7 @@ def test_a_vm_shows_nothing_of_an_earlier_life() -> None:
 
 
 def test_a_vm_without_an_order_has_no_host() -> None:
-    vm = views.vm(VmFacts(REQUEST, status=NO_ROOM))
+    vm = views.vm(VmFacts(REQUEST, word=NO_ROOM))
     assert (vm.hostname, vm.observed_generation) == (None, 0)
 
 

@@ -1,0 +1,174 @@
+"""All routes as their document describes them, asked by nobody, users and an admin: no 5xx, and nothing of others.
+
+Each owner's things have names and uuids that nobody else may ever be shown: they are looked for in every answer.
+"""
+
+import random
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Err
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from common.schemas.user import Amounts
+from devcloud.etcd import EtcdCluster
+from tests.integration.daemons import DaemonProcess, free_port
+from tests.integration.ucloud_api.world import World, bearer
+from tests.integration.ucloud_otp_server import OtpServer
+
+EXAMPLES = 12
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+    response_headers_conformance,
+]
+SPECS = {"cpu": 1, "ram": 1, "ssd": 4}
+CALLERS = ("nobody", "ann", "bob", "admin")
+
+
+@dataclass
+class Cloud:
+    """The program, with what each of its users owns."""
+
+    url: str
+    world: World
+    canaries: dict[str, set[str]] = field(default_factory=dict)
+    """By owner: the names and uuids of its things."""
+    uuids: list[str] = field(default_factory=list)
+
+    def plant(self, owner: str) -> None:
+        """Two VMs, one of which runs, and a private image."""
+        headers = bearer(self.world.log_in(owner))
+        image = self.world.add_image(f"canary-image-of-{owner}", owner=owner, public=False)
+        planted = {f"canary-image-of-{owner}", image}
+        for number in range(2):
+            body = {"name": f"canary-{number}-of-{owner}", "specs": SPECS, "image": "debian"}
+            answer = requests.post(f"{self.url}/v1/vm", json=body, headers=headers, timeout=10)
+            assert answer.status_code == 202, answer.text
+            planted |= {str(body["name"]), answer.json()["uuid"]}
+            self.uuids.append(answer.json()["uuid"])
+        self.world.run(self.uuids[-1])
+        self.canaries[owner] = planted
+        self.uuids.append(image)
+
+    def headers_of(self, caller: str) -> dict[str, str]:
+        """A fresh session, as a test may have ended the last one."""
+        return {} if caller == "nobody" else bearer(self.world.log_in(caller))
+
+
+@pytest.fixture
+def cloud(etcd: EtcdCluster, world: World, tmp_path: Path) -> Iterator[Cloud]:
+    otp = OtpServer(etcd.endpoints, tmp_path / "otp.log")
+    port = free_port()
+    seed_file = tmp_path / "seed"
+    seed_file.write_text("JBSWY3DPEHPK3PXP")
+    environment = {
+        "UCLOUD_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
+        "UCLOUD_API_PORT": str(port),
+        "UCLOUD_OTP_URL": f"{otp.url}verify/",
+        "UCLOUD_OTP_SEED_FILE": str(seed_file),
+    }
+    daemon = DaemonProcess("ucloud_api", tmp_path / "api.log", environment)
+    daemon.port = port
+    try:
+        otp.daemon.wait_healthy()
+        daemon.wait_healthy()
+        world.add_host()
+        world.add_account("admin", is_admin=True)
+        world.add_image()
+        for owner in ("ann", "bob"):
+            world.add_account(owner, quota=Amounts(vms=50, cpu=500, ram_mib=2**30, ssd_mib=2**40, hdd_mib=2**40))
+        cloud = Cloud(f"http://[::1]:{port}", world)
+        for owner in ("ann", "bob"):
+            cloud.plant(owner)
+        yield cloud
+    finally:
+        daemon.close()
+        otp.daemon.close()
+
+
+class Asker:
+    """Somebody who asks for all that the document describes, with made-up input."""
+
+    def __init__(self, cloud: Cloud, caller: str) -> None:
+        self.statuses: Counter[int] = Counter()
+        self._cloud = cloud
+        self._caller = caller
+        self._session = requests.Session()
+        self._dice = random.Random(11)  # noqa: S311
+        owners = [owner for owner in cloud.canaries if caller not in (owner, "admin")]
+        self._secrets = set[str]().union(*(cloud.canaries[owner] for owner in owners))
+
+    def ask_all(self) -> None:
+        """Try each operation."""
+        schema = schemathesis.openapi.from_url(f"{self._cloud.url}/openapi/openapi.json")
+        for found in schema.get_all_operations():
+            assert not isinstance(found, Err), found
+            self._try(found.ok())
+
+    def _try(self, operation: Any) -> None:
+        ends_session = operation.label == "DELETE /v1/session"
+        headers = self._cloud.headers_of(self._caller)
+
+        @settings(
+            max_examples=EXAMPLES, deadline=None, database=None, derandomize=True, suppress_health_check=[*HealthCheck]
+        )
+        @given(case=operation.as_strategy())
+        def ask(case: Any) -> None:
+            self._ask(case, self._cloud.headers_of(self._caller) if ends_session else headers)
+
+        ask()
+
+    def _ask(self, case: Any, headers: dict[str, str]) -> None:
+        if "uuid" in (case.path_parameters or {}) and self._dice.random() < 0.6:
+            case.path_parameters["uuid"] = self._dice.choice(self._cloud.uuids)
+        if case.query:
+            case.query.pop("watch", None)  # a stream has no end
+        case.headers.pop("Authorization", None)
+        answer = case.call(session=self._session, headers=headers)
+        self.statuses[answer.status_code] += 1
+        case.validate_response(answer, checks=CHECKS)
+        said = f"{case.path_parameters} {case.query} {case.body}"
+        shown = answer.text + str(answer.headers)
+        leaked = [secret for secret in self._secrets if secret in shown and secret not in said]
+        assert not leaked, (self._caller, case.method, case.path, answer.status_code, answer.text)
+
+
+def test_whoever_asks_whatever_gets_an_answer_and_nothing_of_others(cloud: Cloud) -> None:
+    for caller in CALLERS:
+        asker = Asker(cloud, caller)
+        asker.ask_all()
+        statuses = asker.statuses
+        assert not {status for status in statuses if status >= 500} - {503}, statuses
+        if caller == "nobody":
+            assert set(statuses) <= {401, 422, 429}, statuses
+        else:
+            assert {200, 202, 404, 422} <= set(statuses), statuses
+
+
+def test_streams_tell_nothing_of_others(cloud: Cloud) -> None:
+    for path in ("/v1/vm?watch=1", "/v1/image?watch=1", f"/v1/vm/{cloud.uuids[0]}?watch=1"):
+        for caller in ("ann", "bob"):
+            for last_event_id in ("1", "x", ""):
+                headers = {**cloud.headers_of(caller), "Last-Event-ID": last_event_id}
+                with requests.get(cloud.url + path, headers=headers, stream=True, timeout=10) as reply:
+                    told = next(reply.iter_content(65536, decode_unicode=True), "") if reply.ok else ""
+                others = cloud.canaries["bob" if caller == "ann" else "ann"]
+                assert not [canary for canary in others if canary in str(told)]
+    assert uuid.UUID(cloud.uuids[0])

@@ -1,0 +1,67 @@
+"""The bodies and parameters that the API takes, and the resources that it gives. The OpenAPI document is made of these.
+
+A field's description says what is allowed: a refusal repeats it (ucloud_api.problems).
+"""
+
+from ucloud_api.models.host import Amounts, Host, HostList, HostPatch, HostPath, OvercommitOut, OvercommitPatch
+from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
+from ucloud_api.models.session import SessionCreate, SessionCreated, SessionOut
+from ucloud_api.models.shared import In, ListQuery, Out, ThingPath, WatchQuery
+from ucloud_api.models.user import Quota, QuotaIn, User, UserCreate, UserList, UserPatch, UserPath, UserQuery
+from ucloud_api.models.vm import (
+    EventOut,
+    LogQuery,
+    SpecsIn,
+    SpecsOut,
+    SpecsPatch,
+    Vm,
+    VmCreate,
+    VmForceVerb,
+    VmList,
+    VmPatch,
+    VmQuery,
+    VmVerb,
+)
+
+__all__ = [
+    "Amounts",
+    "EventOut",
+    "Host",
+    "HostList",
+    "HostPatch",
+    "HostPath",
+    "Image",
+    "ImageCreate",
+    "ImageList",
+    "ImagePatch",
+    "ImageQuery",
+    "In",
+    "ListQuery",
+    "LogQuery",
+    "Out",
+    "OvercommitOut",
+    "OvercommitPatch",
+    "Quota",
+    "QuotaIn",
+    "SessionCreate",
+    "SessionCreated",
+    "SessionOut",
+    "SpecsIn",
+    "SpecsOut",
+    "SpecsPatch",
+    "ThingPath",
+    "User",
+    "UserCreate",
+    "UserList",
+    "UserPatch",
+    "UserPath",
+    "UserQuery",
+    "Vm",
+    "VmCreate",
+    "VmForceVerb",
+    "VmList",
+    "VmPatch",
+    "VmQuery",
+    "VmVerb",
+    "WatchQuery",
+]

@@ -1,0 +1,78 @@
+"""Hosts: the admin's word, and the resource."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from common.schemas.host import HostState
+from common.schemas.vm import HostName
+from ucloud_api.models.shared import In, Out, SizeOut
+
+
+class OvercommitPatch(In):
+    """How much more may be promised than there is; what is left out stays."""
+
+    cpu: Annotated[float | None, Field(strict=True, ge=0.1, le=64, description="A number from 0.1 to 64.")] = None
+    ram: Annotated[float | None, Field(strict=True, ge=0.1, le=4, description="A number from 0.1 to 4.")] = None
+    disk: Annotated[float | None, Field(strict=True, ge=0.1, le=16, description="A number from 0.1 to 16.")] = None
+
+
+class HostPatch(In):
+    """The admin's word on a host; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    state: Annotated[HostState | None, Field(description="enabled, draining or disabled.")] = None
+    overcommit: Annotated[OvercommitPatch | None, Field(description="An object with cpu, ram or disk.")] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.state is None and self.overcommit is None:
+            raise PydanticCustomError("empty", "changes nothing", {"allowed": ["state", "overcommit"]})
+        return self
+
+
+class HostPath(In):
+    """The path of a host."""
+
+    name: Annotated[HostName, Field(description="A host name in lower case.")]
+
+
+class Amounts(Out):
+    """What a host has, or what of it is ordered."""
+
+    cpu: int
+    ram: SizeOut
+    ssd: SizeOut
+    hdd: SizeOut
+
+
+class OvercommitOut(Out):
+    """How much more may be promised than there is."""
+
+    cpu: float
+    ram: float
+    disk: float
+
+
+class Host(Out):
+    """A VM host: the admin's word, what it measured of itself, and whether it is alive."""
+
+    name: str
+    state: HostState
+    status: Annotated[Literal["ALIVE", "SILENT"], Field(description="SILENT: its sign of life is gone.")]
+    overcommit: OvercommitOut
+    generation: Annotated[int, Field(description="Counts the changes of the admin's word; 0: there is none.")]
+    capacity: Annotated[Amounts | None, Field(description="Null when the host never registered.")]
+    ordered: Annotated[Amounts, Field(description="The sum of the VMs placed here.")]
+    vms: Annotated[int, Field(description="How many VMs are placed here.")]
+    addresses: tuple[str, ...]
+    hypervisor: str
+    versions: dict[str, str]
+
+
+class HostList(Out):
+    """All hosts, by name."""
+
+    items: tuple[Host, ...]

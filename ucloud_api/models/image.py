@@ -1,0 +1,75 @@
+"""Images: what is taken to make one, and the resource."""
+
+from datetime import datetime
+from typing import Annotated, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from common.schemas.image import ImageActual, ImageName, ImageRequested, UploadName
+from common.schemas.vm import OwnerName
+from ucloud_api.models.shared import OWNER, In, ListQuery, Out, SizeOut
+
+_IMAGE_NAME = "1 to 63 lower-case letters, digits, dots, hyphens and underscores; a letter or digit at either end."
+_PUBLIC = "True: everybody may see it and make VMs from it. Only an admin may say so."
+
+
+class ImageCreate(In):
+    """A new image, made from a file in its owner's upload folder."""
+
+    name: Annotated[ImageName, Field(description=_IMAGE_NAME)]
+    owner: Annotated[OwnerName | None, Field(description=OWNER)] = None
+    file: Annotated[
+        UploadName,
+        Field(
+            description="The name of a file directly in the owner's upload folder: no slash, no dot or hyphen first."
+        ),
+    ]
+    public: Annotated[bool, Field(strict=True, description=_PUBLIC)] = False
+
+
+class ImagePatch(In):
+    """A change of an image; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    name: Annotated[ImageName | None, Field(description=_IMAGE_NAME)] = None
+    public: Annotated[bool | None, Field(strict=True, description=_PUBLIC)] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.name is None and self.public is None:
+            raise PydanticCustomError("empty", "changes nothing", {"allowed": list(ImagePatch.model_fields)})
+        return self
+
+
+class ImageQuery(ListQuery):
+    """Which images to list."""
+
+    name: Annotated[ImageName | None, Field(description="Only the image of this name, of each owner.")] = None
+    status: Annotated[ImageActual | None, Field(description="Only images in this state.")] = None
+
+
+class Image(Out):
+    """An image: what is requested, and how far its import is."""
+
+    uuid: str
+    name: str
+    owner: str
+    file: str
+    public: bool
+    requested: ImageRequested
+    status: ImageActual
+    reason: Annotated[str, Field(description="Why it is not READY.")]
+    generation: int
+    created_at: datetime
+    virtual_size: Annotated[SizeOut, Field(description="The smallest root disk; 0 until it is READY.")]
+    file_size_bytes: int
+    sha256: str
+
+
+class ImageList(Out):
+    """A page of images, oldest first."""
+
+    items: tuple[Image, ...]
+    next_cursor: Annotated[str | None, Field(description="The cursor of the next page; null: there is none.")]

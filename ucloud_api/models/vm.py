@@ -1,0 +1,163 @@
+"""VMs: what is taken to make and change one, and the resource."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from common.schemas import size
+from common.schemas.image import ImageName
+from common.schemas.vm import Actual, HostName, OwnerName, Requested, VmName
+from ucloud_api.models.shared import MAX_MIB, OWNER, In, ListQuery, Out, SizeIn, SizeOut
+
+_VM_NAME = "A DNS label: 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end."
+
+
+_CPU = Field(strict=True, ge=1, le=512, description="Processors: an integer from 1 to 512.")
+_RAM = Field(ge=64, le=64 * 1024 * 1024, description=f"Memory, 64MiB to 64TiB: {size.ALLOWED}.")
+_SSD = Field(ge=1, le=MAX_MIB, description=f"The root disk, 1MiB to 1024TiB: {size.ALLOWED}.")
+_HDD = Field(ge=0, le=MAX_MIB, description=f"A second disk, 0 (none) to 1024TiB: {size.ALLOWED}.")
+_PROTECTED = "True: a DELETE is refused."
+
+
+class SpecsIn(In):
+    """What a VM is to be made of."""
+
+    cpu: Annotated[int, _CPU]
+    ram: Annotated[SizeIn, _RAM]
+    ssd: Annotated[SizeIn, _SSD]
+    hdd: Annotated[SizeIn, _HDD] = 0
+
+
+class SpecsPatch(In):
+    """What a VM is to be made of from now on; what is left out stays. Disks only grow."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    cpu: Annotated[int | None, _CPU] = None
+    ram: Annotated[SizeIn | None, _RAM] = None
+    ssd: Annotated[SizeIn | None, _SSD] = None
+    hdd: Annotated[SizeIn | None, _HDD] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_dump(exclude_none=True):
+            raise PydanticCustomError("empty", "changes nothing", {"allowed": list(SpecsPatch.model_fields)})
+        return self
+
+
+class VmCreate(In):
+    """A new VM."""
+
+    name: Annotated[VmName | None, Field(description=f"{_VM_NAME} Made up if left out.")] = None
+    owner: Annotated[OwnerName | None, Field(description=OWNER)] = None
+    specs: Annotated[SpecsIn, Field(description="An object with cpu, ram, ssd and, if wanted, hdd.")]
+    image: Annotated[ImageName, Field(description="The name or the uuid of a READY image.")]
+    requested: Annotated[
+        Literal[Requested.RUNNING, Requested.STOPPED], Field(description="The state to bring the VM to.")
+    ] = Requested.RUNNING
+    protected: Annotated[bool, Field(strict=True, description=_PROTECTED)] = False
+
+
+class VmPatch(In):
+    """A change of what is requested of a VM; what is left out stays."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+
+    name: Annotated[VmName | None, Field(description=_VM_NAME)] = None
+    protected: Annotated[bool | None, Field(strict=True, description=_PROTECTED)] = None
+    specs: Annotated[SpecsPatch | None, Field(description="An object with some of cpu, ram, ssd and hdd.")] = None
+    requested: Annotated[
+        Literal[Requested.RUNNING, Requested.SUSPENDED, Requested.STOPPED] | None,
+        Field(description="RUNNING, SUSPENDED or STOPPED; a VM is removed by DELETE."),
+    ] = None
+    force: Annotated[bool, Field(strict=True, description="With requested STOPPED: true cuts the power.")] = False
+
+    @field_validator("force")
+    @classmethod
+    def _goes_with_a_stop(cls, force: bool, info: ValidationInfo) -> bool:
+        if force and info.data.get("requested") is not Requested.STOPPED:
+            raise PydanticCustomError("alone", 'goes with "requested": "STOPPED" only')
+        return force
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_dump(exclude_none=True, exclude={"force"}):
+            raise PydanticCustomError("empty", "changes nothing", {"allowed": list(VmPatch.model_fields)})
+        return self
+
+
+class VmVerb(In):
+    """Nothing needs to be said with this verb."""
+
+
+class VmForceVerb(In):
+    """How to stop or reboot a VM."""
+
+    force: Annotated[bool, Field(strict=True, description="True cuts the power without asking the guest.")] = False
+
+
+class VmQuery(ListQuery):
+    """Which VMs to list."""
+
+    name: Annotated[VmName | None, Field(description="Only the VM of this name, of each owner.")] = None
+    status: Annotated[Actual | None, Field(description="Only VMs in this state.")] = None
+    requested: Annotated[Requested | None, Field(description="Only VMs of which this state is wanted.")] = None
+    host: Annotated[HostName | None, Field(description="Only VMs that are placed on the host of this name.")] = None
+    image: Annotated[ImageName | None, Field(description="Only VMs made from the image of this name or uuid.")] = None
+
+
+class LogQuery(In):
+    """How much of a log."""
+
+    tail_bytes: Annotated[int, Field(ge=1, le=1024 * 1024, description="The end of the log: 1 to 1048576 bytes.")] = (
+        64 * 1024
+    )
+
+
+class SpecsOut(Out):
+    """What a VM is made of."""
+
+    cpu: int
+    ram: SizeOut
+    ssd: SizeOut
+    hdd: SizeOut
+
+
+class EventOut(Out):
+    """Something that happened to a VM."""
+
+    at: datetime
+    what: str
+
+
+class Vm(Out):
+    """A VM: what is requested, and what is."""
+
+    uuid: str
+    name: str
+    owner: str
+    specs: SpecsOut
+    image: str
+    image_name: Annotated[str | None, Field(description="Null when the image exists no more.")]
+    hostname: Annotated[str | None, Field(description="The path of the host that it is placed on.")]
+    requested: Requested
+    protected: Annotated[bool, Field(description="It can't be deleted.")]
+    status: Actual
+    reason: Annotated[str, Field(description="Why it is not, or not yet, as requested.")]
+    generation: Annotated[int, Field(description="Counts the changes of the request.")]
+    observed_generation: Annotated[int, Field(description="The generation that `status` answers; 0: none yet.")]
+    created_at: datetime
+    changed_at: Annotated[datetime, Field(description="When this generation was requested.")]
+    reboots: Annotated[int, Field(description="Counts the reboots that were asked for.")]
+    restart_needed: Annotated[bool, Field(description="It was resized, which its next start or reboot brings about.")]
+    addresses: tuple[str, ...]
+    events: tuple[EventOut, ...]
+
+
+class VmList(Out):
+    """A page of VMs, oldest first."""
+
+    items: tuple[Vm, ...]
+    next_cursor: Annotated[str | None, Field(description="The cursor of the next page; null: there is none.")]
