@@ -4,33 +4,38 @@ from importlib.metadata import version
 
 import click
 
+from ucloud_cli.completion import completion
+from ucloud_cli.context import context
+from ucloud_cli.contexts import DEFAULT_FILE
+from ucloud_cli.errors import EXIT_STATUSES
+from ucloud_cli.groups import Root
 from ucloud_cli.host import host
 from ucloud_cli.image import image
-from ucloud_cli.options import root_options
+from ucloud_cli.login import login, logout, whoami
+from ucloud_cli.options import DEFAULT_URL, root_options
+from ucloud_cli.user import user
 from ucloud_cli.vm import vm
 
+_EPILOG = f"""\b
+Environment:
+  UCLOUD_CONTEXT       the login to use, as --context
+  UCLOUD_URL           where the API is, as --url; {DEFAULT_URL} before the first login
+  UCLOUD_TOKEN         a session's token, instead of a login
+  UCLOUD_OUTPUT        how to print, as -o
+  UCLOUD_CONTEXT_FILE  where logins are kept; {DEFAULT_FILE}
 
-class Root(click.Group):
-    """Finds `vm-create` as `vm create`."""
+{EXIT_STATUSES}
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name, nested or flat."""
-        command = super().get_command(ctx, cmd_name)
-        noun, hyphen, verb = cmd_name.partition("-")
-        group = super().get_command(ctx, noun) if command is None and hyphen else None
-        return group.get_command(ctx, verb) if isinstance(group, click.Group) else command
+Flat and short names work too: ucloud vm-create, ucloud image-list, ucloud vm ls, ucloud vm rm.
+"""
 
 
-@click.group(
-    cls=Root,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Flat names work too: ucloud vm-create, ucloud image-list.",
-)
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.version_option(version("ucloud"), prog_name="ucloud")
 @root_options
 def cli() -> None:
-    """ucloud: virtual machines, their hosts and their images."""
+    """ucloud: virtual machines, their images and their hosts."""
 
 
-for noun in (vm, host, image):
-    cli.add_command(noun)
+for command in (login, logout, whoami, context, vm, image, host, user, completion):
+    cli.add_command(command)

@@ -1,45 +1,112 @@
-"""HTTP to the API: requests, answers, problems (RFC 9457) and server-sent events."""
+"""HTTP to the API: requests that are tried again while that can help, and answers. It must never print a token."""
 
-import json
 import re
-from collections.abc import Iterator
-from typing import Any
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from uuid import uuid4
 
 import requests
 
-from ucloud_cli.errors import ApiAway, CliError, Misused, NotFound
+from ucloud_cli.errors import ApiAway, CliError, Misused
+from ucloud_cli.problems import Resource, error_of
 
-Resource = dict[str, Any]
-
-_TIMEOUT_S = (5.0, 30.0)
 # The API sends a sign of life each 15 s; a stream that is silent for longer is dead.
-_STREAM_TIMEOUT_S = (5.0, 40.0)
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_OPTIONS = {"name": "--name", "image": "--image", "owner": "--owner", "file": "--file", "state": "--state"}
+_STREAM_TIMEOUT_S = 40.0
+_BROKEN_PATIENCE_S = 25.0
+# An API that starts anew is back by then; longer is a wrong URL.
+_UNREACHED_PATIENCE_S = 3.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 5.0
+_QUIET_PAUSE_S = 1.5
+_TOKEN = re.compile(r"[!-~]+")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the API is, and by what right it is asked.
+
+    `unknown_caller` says what to type when the API does not take the token.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    unknown_caller: str = "you are not logged in, type: ucloud login --name NAME"
+    ca_file: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """What proves the right."""
+        return {"Authorization": f"Bearer {self.token}"} if self.token else {}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request; `headers` are its own, beside those of all."""
+
+    method: str
+    path: str
+    parameters: dict[str, str] = field(default_factory=dict)
+    body: Resource | None = field(default=None, repr=False)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Client:
-    """The API at one URL. Every failure is a CliError whose text is fit for the user."""
+    """The API at one URL. Every failure is a CliError whose text is fit for the user.
 
-    def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+    Whatever breaks on the way is tried again for a bounded time: reading and deleting twice is harmless, a change says
+    what is wanted and not by how much, and each POST carries a key by which the API knows it again.
+    Answers show what anybody wrote before, also through another machine; a hasty client's (not `patient`) may be older.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        say: Callable[[str], None] = lambda _text: None,
+        timeout_s: float = 30.0,
+        patient: bool = True,
+    ) -> None:
+        self.access = access
+        self.url = access.url.rstrip("/")
         if not re.match(r"https?://[^/]", self.url):
-            raise Misused(f'"{url}" is no URL of an API; --url or UCLOUD_URL takes one like http://[::1]:8080')
+            raise Misused(f'"{self.url}" is no URL of an API; --url or UCLOUD_URL takes one like http://[::1]:8080')
+        if access.token and not _TOKEN.fullmatch(access.token):
+            raise Misused("the session's token has characters that no token has; log in again: ucloud login")
+        self._say = say
+        self._timeout_s = timeout_s
+        self._patient = patient
+        self._closed = threading.Event()
         self._session = requests.Session()
         # The URL says who is spoken to: no proxy and no .netrc steps in between.
         self._session.trust_env = False
+        self._session.verify = access.ca_file or True
+        self._session.headers.update(access.headers())
+        if patient:
+            self._session.headers["Cache-Control"] = "no-cache"
 
     def get(self, path: str, **parameters: object) -> Resource:
         """The resource at `path`."""
-        return self._json(self._send("GET", path, parameters))
+        return self._json(self._send(_call("GET", path, parameters)))
 
-    def text(self, path: str, **parameters: object) -> bytes:
+    def content(self, path: str, **parameters: object) -> bytes:
         """What is at `path`, as it is."""
-        return self._send("GET", path, parameters).content
+        return self._send(_call("GET", path, parameters)).content
 
-    def send(self, method: str, path: str, body: Resource | None = None) -> Resource:
-        """Change what is at `path`; returns the resource."""
-        return self._json(self._send(method, path, body=body))
+    def post(self, path: str, body: Resource | None = None) -> Resource:
+        """Ask for something; however often it has to be sent, it is done once."""
+        return self._json(self._send(Call("POST", path, body=body, headers={"Idempotency-Key": str(uuid4())})))
+
+    def post_once(self, path: str, body: Resource) -> Resource:
+        """Ask for what can't be asked for twice."""
+        return self._json(self._once(Call("POST", path, body=body)))
+
+    def patch(self, path: str, body: Resource) -> Resource:
+        """Change what is at `path`; what is left out of `body` stays."""
+        return self._json(self._send(Call("PATCH", path, body=body)))
+
+    def delete(self, path: str) -> Resource | None:
+        """Delete what is at `path`; returns the resource, None when nothing is left of it."""
+        reply = self._send(Call("DELETE", path))
+        return self._json(reply) if reply.content and reply.ok else None
 
     def all(self, path: str, **parameters: object) -> list[Resource]:
         """All items of a list, page by page."""
@@ -51,97 +118,96 @@ class Client:
                 return items
             parameters["cursor"] = page["next_cursor"]
 
-    def find(self, kind: str, name: str) -> Resource:
-        """The VM or image (`kind` vm, image) of a uuid or a name."""
-        path, noun = f"/v1/{kind}", "VM" if kind == "vm" else kind
-        if _UUID.fullmatch(name):
-            return self.get(f"{path}/{name}")
-        try:
-            found = self.all(path, name=name)
-        except Misused:
-            found = []  # not even a possible name
-        if not found:
-            raise NotFound(f'there is no {noun} "{name}" (ucloud {kind} list shows them)')
-        if len(found) > 1:
-            which = ", ".join(f"{each['uuid']} of {each['owner']}" for each in found)
-            raise CliError(f'"{name}" is the name of {len(found)} {noun}s, name one by its uuid: {which}')
-        return found[0]
-
-    def events(self, path: str) -> Iterator[Resource | None]:
-        """The resource at `path`, now and at each change; None when it is gone. Ends when the API ends the stream."""
-        with self._send("GET", path, {"watch": 1}, stream=True) as reply:
-            event = ""
+    def lines(self, path: str, last_event_id: str = "", **parameters: object) -> Iterator[str]:
+        """The lines of a stream of server-sent events; ApiAway when it breaks."""
+        call = _call("GET", path, {**parameters, "watch": 1})
+        if last_event_id:
+            call.headers["Last-Event-ID"] = last_event_id
+        with self._once(call, stream=True) as reply:
             try:
-                for line in reply.iter_lines(chunk_size=None, decode_unicode=True):
-                    if line.startswith("event:"):
-                        event = line.removeprefix("event:").strip()
-                    elif line.startswith("data:"):
-                        yield None if event == "deleted" else json.loads(line.removeprefix("data:"))
-                    elif not line:
-                        event = ""
-            except (requests.RequestException, ValueError) as error:
-                raise ApiAway(f"the API at {self.url} ended the stream") from error
+                yield from _text(reply.iter_lines(chunk_size=None))
+            except requests.RequestException as error:
+                raise ApiAway(f"the API at {self.url} ended the stream", _BROKEN_PATIENCE_S) from error
 
-    def _send(
-        self,
-        method: str,
-        path: str,
-        parameters: dict[str, object] | None = None,
-        body: Resource | None = None,
-        stream: bool = False,
-    ) -> requests.Response:
-        chosen = {key: str(value) for key, value in (parameters or {}).items() if value is not None}
-        timeout_s = _STREAM_TIMEOUT_S if stream else _TIMEOUT_S
+    def _send(self, call: Call) -> requests.Response:
+        """The answer, after as many tries as make sense."""
+        began_s = time.monotonic()
+        pause_s = _FIRST_PAUSE_S
+        tried = False
+        while True:
+            try:
+                return self._once(call, gone_is_fine=tried and call.method == "DELETE")
+            except ApiAway as error:
+                tried = True
+                wait_s = max(pause_s, error.retry_after_s or 0.0)
+                if not self._patient or time.monotonic() - began_s + wait_s > error.patience_s:
+                    raise
+                if wait_s >= _QUIET_PAUSE_S:
+                    self._say(f"{error.message}; trying again in {wait_s:.0f} s")
+                self._closed.wait(wait_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _once(self, call: Call, stream: bool = False, gone_is_fine: bool = False) -> requests.Response:
+        timeout_s = (min(5.0, self._timeout_s), _STREAM_TIMEOUT_S if stream else self._timeout_s)
         try:
             reply = self._session.request(
-                method, self.url + path, params=chosen, json=body, timeout=timeout_s, stream=stream
+                call.method,
+                self.url + call.path,
+                params=call.parameters,
+                json=call.body,
+                headers=call.headers,
+                timeout=timeout_s,
+                stream=stream,
+                allow_redirects=False,
             )
-        except requests.exceptions.InvalidURL as error:
-            raise Misused(f'"{self.url}" is no URL of an API; --url or UCLOUD_URL names one') from error
-        except requests.exceptions.ReadTimeout as error:
-            raise ApiAway(f"the API at {self.url} did not answer within {timeout_s[1]:.0f} s") from error
+        except (requests.RequestException, OSError) as error:
+            raise self._broken(error, timeout_s[1]) from error
+        if reply.ok and not reply.is_redirect:
+            return reply
+        if gone_is_fine and reply.status_code == requests.codes.not_found:
+            return reply  # the try before, whose answer was lost, has done it
+        try:
+            body = reply.content
         except requests.RequestException as error:
-            raise ApiAway(
-                f"the API at {self.url} can't be reached; is ucloud-api running? (--url or UCLOUD_URL names another)"
-            ) from error
-        if not reply.ok:
-            raise self._error(reply)
-        return reply
+            raise self._broken(error, timeout_s[1]) from error
+        raise error_of(reply.status_code, reply.headers, body, self.url, self.access.unknown_caller)
+
+    def _broken(self, error: Exception, timeout_s: float) -> CliError:
+        """What a failure below HTTP means. The error's own text may hold the URL only, never the headers."""
+        match error:
+            case requests.exceptions.InvalidURL():
+                return Misused(f'"{self.url}" is no URL of an API; --url or UCLOUD_URL names one')
+            case requests.exceptions.SSLError():
+                return CliError(f"the certificate of {self.url} can't be verified; ucloud login --ca-file names its CA")
+            case requests.exceptions.ReadTimeout():
+                return ApiAway(f"the API at {self.url} did not answer within {timeout_s:.0f} s", _BROKEN_PATIENCE_S)
+            case requests.exceptions.ConnectionError() if "NewConnectionError" in repr(error):
+                return ApiAway(self._unreached(), _UNREACHED_PATIENCE_S)
+            case requests.exceptions.ConnectTimeout():
+                return ApiAway(self._unreached())
+            case requests.RequestException():
+                return ApiAway(f"the connection to the API at {self.url} broke", _BROKEN_PATIENCE_S)
+            case _:
+                return CliError(f"the CA's file {self.access.ca_file} can't be read; ucloud login --ca-file names it")
+
+    def _unreached(self) -> str:
+        return f"the API at {self.url} can't be reached; is ucloud-api running? (--url or UCLOUD_URL names another)"
 
     def _json(self, reply: requests.Response) -> Resource:
+        strange = f"what answers at {self.url} ({reply.status_code}) is not the API of ucloud"
         try:
             resource = reply.json()
         except ValueError as error:
-            raise self._strange(reply) from error
+            raise CliError(strange) from error
         if not isinstance(resource, dict):
-            raise self._strange(reply)
+            raise CliError(strange)
         return resource
 
-    def _strange(self, reply: requests.Response) -> CliError:
-        return CliError(f"what answers at {self.url} ({reply.status_code}) is not the API of ucloud")
 
-    def _error(self, reply: requests.Response) -> CliError:
-        try:
-            problem = reply.json()
-            message = _describe(problem)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return self._strange(reply)
-        if reply.status_code == requests.codes.service_unavailable:
-            later = reply.headers.get("Retry-After", "a few")
-            return ApiAway(f"{message}; try again in {later} s (API at {self.url})")
-        return {404: NotFound, 422: Misused}.get(reply.status_code, CliError)(message)
+def _call(method: str, path: str, parameters: dict[str, object]) -> Call:
+    return Call(method, path, {key: str(value) for key, value in parameters.items() if value is not None})
 
 
-def _describe(problem: Resource) -> str:
-    """A problem in one line: of a 422 each field as the option that sets it, of all others the detail."""
-    if problem["status"] != 422 or not problem.get("errors"):
-        return str(problem.get("detail") or problem["title"])
-    lines = []
-    for error in problem["errors"]:
-        field = str(error["field"])
-        option = f"--{field.removeprefix('specs.')}" if field.startswith("specs.") else _OPTIONS.get(field, field)
-        allowed = error.get("allowed")
-        if isinstance(allowed, list):
-            allowed = ", ".join(allowed)
-        lines.append(f"{option} {error['problem']}" + (f" (allowed: {allowed.rstrip('.')})" if allowed else ""))
-    return "; ".join(lines)
+def _text(lines: Iterable[bytes]) -> Iterator[str]:
+    for line in lines:
+        yield line.decode(errors="replace")

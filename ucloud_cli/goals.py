@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 
-from ucloud_cli.client import Resource
 from ucloud_cli.errors import CliError
+from ucloud_cli.problems import Resource
 
 Goal = Callable[[Resource | None], bool]
 """Whether it is reached with the resource (None: it is gone); CliError when it can't be reached any more."""
+
+_NOBODY_TO_NOTICE = ("PENDING", "UNKNOWN")
 
 
 def describe(resource: Resource) -> str:
@@ -16,7 +18,10 @@ def describe(resource: Resource) -> str:
 
 
 def vm_goal(accepted: Resource) -> Goal:
-    """The state that was requested of a VM; `accepted` is the API's answer to the request."""
+    """The state that was requested of a VM; `accepted` is the API's answer to the request.
+
+    So it is with a reboot too: a host answers its generation with RUNNING only when the guest runs anew.
+    """
     requested, generation, name = accepted["requested"], accepted["generation"], accepted["name"]
 
     def reached(vm: Resource | None) -> bool:
@@ -25,15 +30,42 @@ def vm_goal(accepted: Resource) -> Goal:
         if vm["generation"] < generation:
             return False  # from before the request
         if vm["requested"] != requested:
-            raise CliError(f"{name}: somebody requested {vm['requested']} meanwhile")
+            raise CliError(f"{name}: no longer waited for: somebody requested {vm['requested']} meanwhile")
         if vm["observed_generation"] < generation:
             return False  # the host has not taken notice yet
         if vm["status"] == requested:
             return bool(requested != "DELETED")  # there is still a record of it, which keeps its name taken
-        # A guest that powered itself off stays off, until it is started again.
-        if vm["status"] == "ERROR" or (vm["status"] == "STOPPED" and requested != "DELETED"):
+        # A guest that powered itself off stays off, until it is started again; one that died can't be suspended.
+        over = {"RUNNING": ("ERROR", "STOPPED"), "SUSPENDED": ("ERROR", "STOPPED", "KILLED"), "STOPPED": ("ERROR",)}
+        if vm["status"] in over.get(requested, ("ERROR",)):
             raise CliError(f"{name}: {describe(vm)}")
         return False
+
+    return reached
+
+
+def notice_goal(accepted: Resource) -> Goal:
+    """That a VM's host has taken notice of a change that leaves its state as it is (a resize, another name).
+
+    A VM without a host, or with a silent one, has nobody to take notice: the change waits there for its host.
+    """
+    generation, name = accepted["generation"], accepted["name"]
+    was_well = accepted["status"] != "ERROR"
+
+    def reached(vm: Resource | None) -> bool:
+        if vm is None:
+            return _gone(name, accepted["requested"])
+        if vm["generation"] < generation:
+            return False
+        if vm["generation"] > generation and vm["specs"] != accepted["specs"]:
+            raise CliError(f"{name}: no longer waited for: somebody resized it meanwhile")
+        if vm["status"] in _NOBODY_TO_NOTICE:
+            return True
+        if vm["observed_generation"] < generation:
+            return False
+        if vm["status"] == "ERROR" and was_well:
+            raise CliError(f"{name}: {describe(vm)}")
+        return True
 
     return reached
 
@@ -46,7 +78,7 @@ def image_goal(accepted: Resource) -> Goal:
         if image is None:
             return _gone(name, requested)
         if image["requested"] == "DELETED" != requested:
-            raise CliError(f"{name}: somebody requested its deletion meanwhile")
+            raise CliError(f"{name}: no longer waited for: somebody requested its deletion meanwhile")
         if image["status"] == "REJECTED" and requested == "READY":
             raise CliError(f"{name}: {describe(image)}")
         return bool(image["status"] == requested)

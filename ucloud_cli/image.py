@@ -1,84 +1,64 @@
 """The commands for images."""
 
-from operator import itemgetter
-
 import click
 
-from ucloud_cli.client import Resource
 from ucloud_cli.goals import image_goal
+from ucloud_cli.groups import Group
+from ucloud_cli.kind import (
+    add_delete,
+    add_list,
+    add_show,
+    complete_names,
+    finish,
+    name_argument,
+    new_name,
+    print_result,
+)
+from ucloud_cli.kinds import IMAGE, USER
 from ucloud_cli.options import Session, pass_session, shared_options, wait_options
-from ucloud_cli.output import Columns, print_list, print_one, size
-from ucloud_cli.wait import finish
-
-_PATH = "/v1/image"
-
-_COLUMNS: Columns = {
-    "NAME": lambda image: image["name"],
-    "UUID": lambda image: image["uuid"],
-    "OWNER": lambda image: image["owner"],
-    "STATUS": lambda image: image["status"],
-    "SIZE": lambda image: size(image["virtual_size"]) if image["virtual_size"] else "",
-    "FILE": lambda image: image["file"],
-    "REASON": lambda image: image["reason"],
-}
-
-_FIELDS: Columns = {
-    **{field: itemgetter(field) for field in ("name", "uuid", "owner", "file", "status", "reason")},
-    "requested": lambda image: image["requested"],
-    "size": lambda image: size(image["virtual_size"]) if image["virtual_size"] else "",
-    "file size": lambda image: f"{image['file_size_bytes']} bytes" if image["file_size_bytes"] else "",
-    "sha256": lambda image: image["sha256"],
-    "created": lambda image: image["created_at"],
-}
+from ucloud_cli.problems import Resource
 
 
-@click.group()
+@click.group(cls=Group)
 def image() -> None:
     """Images that VMs are made from."""
 
 
 @image.command()
-@click.option("--name", required=True, help="What to call it.")
+@new_name(required=True)
 @click.option("--file", required=True, help="The file in the owner's upload folder.")
-@click.option("--owner", help="Whose image it is; the API's default if left out.")
+@click.option("--owner", shell_complete=complete_names(USER), help="Whose image it is; for admins.  [default: you]")
+@click.option("--public", is_flag=True, help="Let all users make VMs from it; for admins.")
 @wait_options
 @shared_options
 @pass_session
-def create(session: Session, name: str, file: str, owner: str | None, wait_s: float | None) -> None:
-    """Create an image from an uploaded file."""
-    body: Resource = {"name": name, "file": file, **({"owner": owner} if owner else {})}
-    _finish(session, session.client.send("POST", _PATH, body), wait_s)
+def create(session: Session, /, name: str, file: str, owner: str | None, public: bool, wait_s: float | None) -> None:
+    """Create an image, called NAME, from an uploaded file."""
+    body: Resource = {"name": name, "file": file}
+    if owner:
+        body["owner"] = owner
+    if public:
+        body["public"] = True
+    accepted = session.client.post(IMAGE.path, body)
+    finish(session, IMAGE, accepted, image_goal(accepted), wait_s)
 
 
-@image.command("list")
-@click.option("--owner", help="Only what this owner has.")
-@click.option("--status", type=str.upper, help="Only images in this state.")
+@image.command("set")
+@name_argument(IMAGE)
+@click.option("--name", "new_name", metavar="NEW_NAME", help="Call it so.")
+@click.option("--public/--private", default=None, help="Whether all users may make VMs from it; for admins.")
 @shared_options
 @pass_session
-def list_images(session: Session, owner: str | None, status: str | None) -> None:
-    """List images."""
-    print_list(session.client.all(_PATH, owner=owner, status=status), _COLUMNS, session.output)
+def set_image(session: Session, name: str, new_name: str | None, public: bool | None) -> None:
+    """Rename an image, or say who may use it."""
+    body: Resource = {**({"name": new_name} if new_name else {}), **({} if public is None else {"public": public})}
+    if not body:
+        raise click.UsageError("say what to set: --name, --public or --private")
+    found = IMAGE.find(session.client, name)
+    changed = session.client.patch(IMAGE.path_of(found), body)
+    print_result(session, IMAGE, changed, changed)
 
 
-@image.command()
-@click.argument("name")
-@shared_options
-@pass_session
-def show(session: Session, name: str) -> None:
-    """Show an image, by name or uuid."""
-    print_one(session.client.find("image", name), _FIELDS, session.output)
-
-
-@image.command()
-@click.argument("name")
-@wait_options
-@shared_options
-@pass_session
-def delete(session: Session, name: str, wait_s: float | None) -> None:
-    """Delete an image that no VM uses."""
-    found = session.client.find("image", name)
-    _finish(session, session.client.send("DELETE", f"{_PATH}/{found['uuid']}"), wait_s)
-
-
-def _finish(session: Session, accepted: Resource, wait_s: float | None) -> None:
-    finish(session, f"{_PATH}/{accepted['uuid']}", accepted, image_goal(accepted), _COLUMNS, wait_s)
+add_list(image, IMAGE)
+add_show(image, IMAGE)
+add_delete(image, IMAGE, "Delete an image that no VM uses.", image_goal)

@@ -1,7 +1,6 @@
 """Waiting until the API says that something is done, with a line of progress on stderr. Nothing polls."""
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,13 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
-from ucloud_cli.client import Client, Resource
-from ucloud_cli.errors import ApiAway, CliError, NotFound
+from ucloud_cli.client import Client
+from ucloud_cli.errors import ApiAway, CliError, Interrupted
 from ucloud_cli.goals import Goal, describe
-from ucloud_cli.options import Session
-from ucloud_cli.output import Columns, print_list, print_one
-
-_RECONNECT_S = 1.0
+from ucloud_cli.problems import Resource
+from ucloud_cli.stream import Follower, Gone, Told, Trouble
 
 
 def wait_until(client: Client, path: str, accepted: Resource, goal: Goal, timeout_s: float) -> Resource | None:
@@ -28,63 +25,34 @@ def wait_until(client: Client, path: str, accepted: Resource, goal: Goal, timeou
     CliError when the goal can't be reached any more, or is not within `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
-    news: queue.Queue[Resource | CliError | None] = queue.Queue()
-    stop = threading.Event()
-    threading.Thread(target=_follow, args=(client, path, news, stop), daemon=True).start()
     name, said = accepted["name"], describe(accepted)
-    with _progress(name) as show:
-        show(said)
-        try:
+    follower = Follower(client, path)
+    try:
+        with _progress(name) as show:
+            show(said)
             while (left_s := deadline - time.monotonic()) > 0:
                 try:
-                    item = news.get(timeout=min(1.0, left_s))
+                    news = follower.news.get(timeout=min(1.0, left_s))
                 except queue.Empty:
                     show(said)  # the seconds go on
                     continue
-                if isinstance(item, ApiAway):
-                    said = item.message
-                elif isinstance(item, CliError):
-                    raise item
-                elif goal(item):
-                    return item
-                elif item is not None:
-                    said = describe(item)
+                match news:
+                    case Told(resource):
+                        if goal(resource):
+                            return resource
+                        said = describe(resource)
+                    case Gone() if goal(None):
+                        return None
+                    case Trouble(ApiAway() as error):
+                        said = error.message
+                    case Trouble(error):
+                        raise error
                 show(said)
-        finally:
-            stop.set()
-    raise CliError(f"{name}: not done after {timeout_s:.0f} s, it is {said}")
-
-
-def finish(session: Session, path: str, accepted: Resource, goal: Goal, columns: Columns, wait_s: float | None) -> None:
-    """Print what the API accepted for `path`; with `wait_s`, wait until it is done and print what became of it."""
-    result: Resource | None = accepted
-    if wait_s is not None:
-        result = wait_until(session.client, path, accepted, goal, wait_s)
-    if session.output != "table":
-        print_one(result or accepted, {}, session.output)
-    elif result is not None:
-        print_list([result], columns, session.output)
-    else:
-        click.echo(f"{accepted['name']} is deleted")
-
-
-def _follow(client: Client, path: str, news: "queue.Queue[Resource | CliError | None]", stop: threading.Event) -> None:
-    """Put what the API tells into `news`, over as many streams as it takes; the body of a thread."""
-    while not stop.is_set():
-        try:
-            for resource in client.events(path):
-                news.put(resource)
-                if resource is None or stop.is_set():
-                    return
-        except ApiAway as error:
-            news.put(error)
-        except NotFound:
-            news.put(None)
-            return
-        except CliError as error:
-            news.put(error)
-            return
-        stop.wait(_RECONNECT_S)
+    except KeyboardInterrupt:
+        raise Interrupted(f"{name}: no longer waited for, it is {said}; what was asked for stands") from None
+    finally:
+        follower.close()
+    raise CliError(f"{name}: not done after {timeout_s:.0f} s, it is {said}; what was asked for stands")
 
 
 class _Lines:

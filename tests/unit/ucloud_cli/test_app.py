@@ -4,11 +4,13 @@ import pytest
 from click.testing import CliRunner
 
 from ucloud_cli.app import cli
-from ucloud_cli.output import last_part, size
 
 COMMANDS = [
-    "vm create", "vm list", "vm show", "vm delete", "vm start", "vm stop", "vm suspend", "vm resume", "vm log",
-    "host list", "host show", "host set", "image create", "image list", "image show", "image delete",
+    "vm create", "vm list", "vm show", "vm delete", "vm start", "vm stop", "vm suspend", "vm resume", "vm reboot",
+    "vm watch", "vm log", "vm events", "vm console", "vm screenshot", "vm ls", "vm rm",
+    "vm rename", "vm resize", "vm protect", "vm unprotect",
+    "user create", "user list", "user show", "user set", "user delete", "context list", "context use", "context delete",
+    "host list", "host show", "host set", "image create", "image list", "image show", "image set", "image delete",
 ]  # fmt: skip
 
 
@@ -45,5 +47,77 @@ def test_the_url_said_last_holds() -> None:
         assert f'"{url}" is no URL' in CliRunner().invoke(cli, arguments, env=environment).output
 
 
-def test_values_for_people() -> None:
-    assert (size(4), size("512MiB"), last_part("/v1/host/h1"), last_part(None)) == ("4GiB", "512MiB", "h1", "")
+@pytest.mark.parametrize("command", ["login", "logout", "whoami"])
+def test_sessions_have_commands_of_their_own(command: str) -> None:
+    assert CliRunner().invoke(cli, [command, "--help"]).exit_code == 0
+
+
+def test_exit_statuses_and_variables_are_documented() -> None:
+    said = CliRunner().invoke(cli, ["--help"]).output
+    for words in ("  0  done", "  6  the API", "UCLOUD_CONTEXT_FILE", "UCLOUD_TOKEN"):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [(["vm", "lst"], "'list'"), (["imgae"], "'image'"), (["vm", "list", "--colums", "x"], "'--columns'")],
+)
+def test_what_was_meant_is_said(typed: list[str], meant: str) -> None:
+    result = CliRunner().invoke(cli, typed)
+    assert result.exit_code == 2
+    assert f"Did you mean {meant}?" in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["vm", "create", "web", "--name", "db", "--image", "i", "--cpu", "1", "--ram", "1", "--ssd", "1"],
+        ["vm", "resize", "web"],
+        ["vm", "watch", "web", "--owner", "ann"],
+        ["image", "create", "--file", "x"],
+        ["image", "set", "debian"],
+        ["host", "set", "h1"],
+        ["user", "create"],
+        ["user", "create", "ann", "--unlimited", "--cpu", "1"],
+        ["user", "set", "ann"],
+        ["vm", "list", "--columns", ","],
+        ["vm", "list", "--columns", "NAME,WHAT"],
+        ["vm", "list", "--sort", "WHAT"],
+        ["vm", "list", "--columns", "NAME", "-o", "json"],
+        ["completion", "csh"],
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_sent(arguments: list[str]) -> None:
+    assert CliRunner().invoke(cli, arguments, env={"UCLOUD_URL": "http://[::1]:1"}).exit_code == 2
+
+
+def complete(words: str, shell: str = "bash", current: str = "") -> list[str]:
+    environment = {
+        "_UCLOUD_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": f"ucloud {words} {current}".strip(),
+        "COMP_CWORD": str(len(words.split()) + 1),
+    }
+    result = CliRunner().invoke(cli, env=environment, prog_name="ucloud", complete_var="_UCLOUD_COMPLETE")
+    assert result.exit_code == 0
+    return [line.removeprefix("plain,") for line in result.output.splitlines() if line]
+
+
+def test_commands_options_states_and_columns_are_completed() -> None:
+    assert complete("vm", current="re") == ["reboot", "rename", "resize", "resume"]
+    assert "--columns" in complete("vm list", current="--c")
+    assert complete("vm list --status", current="S") == ["STARTING", "SUSPENDED", "STOPPING", "STOPPED"]
+    assert complete("vm list --columns", current="NAME,S") == ["NAME,STATUS", "NAME,SSD"]
+    assert complete("host-set h1 --state", current="d") == ["draining", "disabled"]
+
+
+def test_names_are_completed_silently_or_not_at_all() -> None:
+    assert complete("--url http://[::1]:1 vm stop") == []
+    assert complete("--url nonsense vm stop") == []
+    assert complete("--context nobody vm stop") == []
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_get_a_script(shell: str) -> None:
+    result = CliRunner().invoke(cli, ["completion", shell])
+    assert result.exit_code == 0
+    assert f"_UCLOUD_COMPLETE={shell}_complete" in result.output

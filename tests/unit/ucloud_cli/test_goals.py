@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ucloud_cli.errors import CliError
-from ucloud_cli.goals import image_goal, vm_goal
+from ucloud_cli.goals import image_goal, notice_goal, vm_goal
 
 ACCEPTED: dict[str, Any] = {
     "name": "web",
@@ -14,6 +14,7 @@ ACCEPTED: dict[str, Any] = {
     "observed_generation": 1,
     "status": "STOPPED",
     "reason": "",
+    "specs": {"cpu": 1},
 }
 
 
@@ -57,6 +58,11 @@ def test_never(seen: dict[str, Any] | None, words: str) -> None:
         vm_goal(ACCEPTED)(seen)
 
 
+def test_a_guest_that_died_can_not_be_suspended_any_more() -> None:
+    with pytest.raises(CliError, match="web: KILLED: it died"):
+        vm_goal({**ACCEPTED, "requested": "SUSPENDED"})(vm(requested="SUSPENDED", status="KILLED", reason="it died"))
+
+
 def test_a_vm_is_deleted_when_there_is_no_record_of_it() -> None:
     goal = vm_goal({**ACCEPTED, "requested": "DELETED"})
     for status in ("RUNNING", "STOPPED", "DELETING", "DELETED"):
@@ -81,3 +87,38 @@ def test_a_deleted_image_is_gone() -> None:
     goal = image_goal(image("DELETING", "DELETED"))
     assert not goal(image("DELETING", "DELETED"))
     assert goal(None)
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_done"),
+    [
+        (vm(observed_generation=1, status="RUNNING"), False),
+        (vm(generation=1, status="RUNNING"), False),
+        (vm(status="RUNNING"), True),
+        (vm(status="STOPPED"), True),
+        (vm(status="KILLED"), True),
+        (vm(observed_generation=0, status="PENDING"), True),
+        (vm(observed_generation=1, status="UNKNOWN"), True),
+        (vm(generation=3, observed_generation=1, requested="STOPPED", status="RUNNING"), False),
+        (vm(generation=3, observed_generation=3, requested="STOPPED", status="STOPPED"), True),
+    ],
+)
+def test_a_change_that_leaves_the_state_is_done_when_its_host_has_noticed(seen: dict[str, Any], is_done: bool) -> None:
+    assert notice_goal(ACCEPTED)(seen) is is_done
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (None, "web: somebody deleted it meanwhile"),
+        (vm(generation=3, specs={"cpu": 8}), "web: no longer waited for: somebody resized it meanwhile"),
+        (vm(status="ERROR", reason="the store is full"), "web: ERROR: the store is full"),
+    ],
+)
+def test_a_change_that_fails_says_why(seen: dict[str, Any] | None, words: str) -> None:
+    with pytest.raises(CliError, match=words):
+        notice_goal(ACCEPTED)(seen)
+
+
+def test_what_was_in_error_before_can_be_renamed() -> None:
+    assert notice_goal({**ACCEPTED, "status": "ERROR"})(vm(status="ERROR", reason="as before"))

@@ -1,0 +1,181 @@
+"""VMs, images, hosts and users as the client shows them."""
+
+from enum import StrEnum
+from operator import itemgetter
+
+from common.schemas.host import HostState
+from common.schemas.image import ImageActual
+from common.schemas.vm import Actual, Requested
+from ucloud_cli.kind import Filter, Kind, complete_names
+from ucloud_cli.output import Column, last_part, local_time, size, yes
+from ucloud_cli.problems import Resource
+
+AMOUNTS = ("vms", "cpu", "ram", "ssd", "hdd")
+"""What a quota limits."""
+
+
+def _values(states: type[StrEnum]) -> tuple[str, ...]:
+    return tuple(each.value for each in states)
+
+
+def _amount(what: str, value: object) -> str:
+    return "" if value is None else str(value) if what in ("vms", "cpu") else size(value)
+
+
+def _ordered(host: Resource, what: str) -> str:
+    """How much of something is ordered from a host, and how much there is: "3/8"."""
+    capacity = host["capacity"]
+    return f"{_amount(what, host['ordered'][what])}/{_amount(what, capacity[what]) if capacity else '?'}"
+
+
+def used(user: Resource, what: str) -> str:
+    """How much of something is charged to a user, and how much may be: "3/8"; "3" where there is no limit."""
+    of = f"/{_amount(what, user['quota'][what])}" if user["quota"] else ""
+    return f"{_amount(what, user['used'][what])}{of}"
+
+
+USER = Kind(
+    name="user",
+    noun="user",
+    key="name",
+    columns={
+        "NAME": Column(itemgetter("name")),
+        "REALM": Column(itemgetter("realm")),
+        "ADMIN": Column(lambda user: yes(user["is_admin"])),
+        "ENABLED": Column(lambda user: "yes" if user["enabled"] else "no"),
+        "VMS": Column(lambda user: used(user, "vms")),
+        "CPU": Column(lambda user: used(user, "cpu")),
+        "RAM": Column(lambda user: used(user, "ram")),
+        "SSD": Column(lambda user: used(user, "ssd")),
+        "HDD": Column(lambda user: used(user, "hdd")),
+        "CREATED": Column(lambda user: local_time(user["created_at"]), wide=True),
+    },
+    fields={
+        "name": itemgetter("name"),
+        "realm": itemgetter("realm"),
+        "admin": lambda user: "yes" if user["is_admin"] else "no",
+        "enabled": lambda user: "yes" if user["enabled"] else "no",
+        "quota": lambda user: "" if user["quota"] else "no limit",
+        "vms": lambda user: used(user, "vms"),
+        "cpu": lambda user: used(user, "cpu"),
+        "ram": lambda user: used(user, "ram"),
+        "ssd": lambda user: used(user, "ssd"),
+        "hdd": lambda user: used(user, "hdd"),
+        "created": lambda user: local_time(user["created_at"]),
+    },
+)
+
+HOST = Kind(
+    name="host",
+    noun="host",
+    key="name",
+    columns={
+        "NAME": Column(itemgetter("name")),
+        "STATE": Column(itemgetter("state")),
+        "STATUS": Column(itemgetter("status")),
+        "VMS": Column(itemgetter("vms")),
+        "CPU": Column(lambda host: _ordered(host, "cpu")),
+        "RAM": Column(lambda host: _ordered(host, "ram")),
+        "SSD": Column(lambda host: _ordered(host, "ssd")),
+        "HDD": Column(lambda host: _ordered(host, "hdd")),
+        "HYPERVISOR": Column(itemgetter("hypervisor")),
+        "ADDRESSES": Column(lambda host: " ".join(host["addresses"]), wide=True),
+    },
+    fields={
+        "name": itemgetter("name"),
+        "state": itemgetter("state"),
+        "status": itemgetter("status"),
+        "vms": itemgetter("vms"),
+        "cpu": lambda host: _ordered(host, "cpu"),
+        "ram": lambda host: _ordered(host, "ram"),
+        "ssd": lambda host: _ordered(host, "ssd"),
+        "hdd": lambda host: _ordered(host, "hdd"),
+        "overcommit": lambda host: ", ".join(f"{what} {factor}" for what, factor in host["overcommit"].items()),
+        "addresses": lambda host: " ".join(host["addresses"]),
+        "hypervisor": itemgetter("hypervisor"),
+        "versions": lambda host: "\n".join(f"{what} {version}" for what, version in sorted(host["versions"].items())),
+    },
+)
+
+_OWNER = Filter("Only what this user has.", complete=complete_names(USER))
+
+IMAGE = Kind(
+    name="image",
+    noun="image",
+    columns={
+        "NAME": Column(itemgetter("name")),
+        "UUID": Column(itemgetter("uuid"), wide=True),
+        "OWNER": Column(itemgetter("owner")),
+        "PUBLIC": Column(lambda image: yes(image.get("public"))),
+        "STATUS": Column(itemgetter("status")),
+        "SIZE": Column(lambda image: size(image["virtual_size"]) if image["virtual_size"] else ""),
+        "FILE": Column(itemgetter("file")),
+        "CREATED": Column(lambda image: local_time(image["created_at"]), wide=True),
+        "REASON": Column(itemgetter("reason")),
+    },
+    fields={
+        **{name: itemgetter(name) for name in ("name", "uuid", "owner", "file")},
+        "public": lambda image: "yes" if image.get("public") else "no",
+        "status": itemgetter("status"),
+        "reason": itemgetter("reason"),
+        "requested": itemgetter("requested"),
+        "size": lambda image: size(image["virtual_size"]) if image["virtual_size"] else "",
+        "file size": lambda image: f"{image['file_size_bytes']} bytes" if image["file_size_bytes"] else "",
+        "sha256": itemgetter("sha256"),
+        "created": lambda image: local_time(image["created_at"]),
+    },
+    filters={
+        "owner": _OWNER,
+        "status": Filter("Only images in this state.", values=_values(ImageActual)),
+    },
+)
+
+VM = Kind(
+    name="vm",
+    noun="VM",
+    columns={
+        "NAME": Column(itemgetter("name")),
+        "UUID": Column(itemgetter("uuid"), wide=True),
+        "OWNER": Column(itemgetter("owner")),
+        "STATUS": Column(itemgetter("status")),
+        "REQUESTED": Column(itemgetter("requested"), wide=True),
+        "HOST": Column(lambda vm: last_part(vm["hostname"])),
+        "CPU": Column(lambda vm: vm["specs"]["cpu"]),
+        "RAM": Column(lambda vm: size(vm["specs"]["ram"])),
+        "SSD": Column(lambda vm: size(vm["specs"]["ssd"])),
+        "HDD": Column(lambda vm: size(vm["specs"]["hdd"]), wide=True),
+        "IMAGE": Column(lambda vm: vm["image_name"] or vm["image"]),
+        "ADDRESSES": Column(lambda vm: " ".join(vm["addresses"])),
+        "PROTECTED": Column(lambda vm: yes(vm.get("protected")), wide=True),
+        "RESTART": Column(lambda vm: "needed" if vm.get("restart_needed") else "", wide=True),
+        "CREATED": Column(lambda vm: local_time(vm["created_at"]), wide=True),
+        "CHANGED": Column(lambda vm: local_time(vm.get("changed_at")), wide=True),
+        "REASON": Column(itemgetter("reason")),
+    },
+    fields={
+        **{name: itemgetter(name) for name in ("name", "uuid", "owner", "status", "reason", "requested")},
+        "host": lambda vm: last_part(vm["hostname"]),
+        "cpu": lambda vm: vm["specs"]["cpu"],
+        "ram": lambda vm: size(vm["specs"]["ram"]),
+        "ssd": lambda vm: size(vm["specs"]["ssd"]),
+        "hdd": lambda vm: size(vm["specs"]["hdd"]),
+        "restart": lambda vm: "needed: it was resized" if vm.get("restart_needed") else "",
+        "image": lambda vm: f"{vm['image_name'] or '(deleted)'}  {vm['image']}",
+        "addresses": lambda vm: " ".join(vm["addresses"]),
+        "protected": lambda vm: "yes" if vm.get("protected") else "no",
+        "reboots": lambda vm: vm.get("reboots"),
+        "generation": lambda vm: f"{vm['generation']} (observed: {vm['observed_generation']})",
+        "created": lambda vm: local_time(vm["created_at"]),
+        "changed": lambda vm: local_time(vm.get("changed_at")),
+        "events": lambda vm: "\n".join(f"{local_time(event['at'])}  {event['what']}" for event in vm["events"]),
+    },
+    filters={
+        "owner": _OWNER,
+        "status": Filter("Only VMs in this state.", values=_values(Actual)),
+        "requested": Filter("Only VMs of which this is wanted.", values=_values(Requested)),
+        "host": Filter("Only VMs on this host.", complete=complete_names(HOST)),
+        "image": Filter("Only VMs made from this image.", complete=complete_names(IMAGE)),
+    },
+)
+
+HOST_STATES = _values(HostState)
