@@ -9,6 +9,8 @@ import click
 from devcloud import first_vm
 from devcloud.cloud import DEFAULT_DIRECTORY, Cloud, Shape
 from devcloud.errors import DevcloudError
+from devcloud.people import ADMIN, USER
+from ucloud_cli.contexts import contexts_file
 
 
 class _Command(click.Group):
@@ -47,17 +49,25 @@ def up(place: tuple[str, Path], hosts: int, api_port: int, vm: bool) -> None:
     cloud.up(lambda what: click.echo(f"==> {what}"))
     if vm:
         first_vm.boot(cloud, lambda what: click.echo(f"==> {what}"))
-    click.echo(f"\nThe cloud is up, {time.monotonic() - started:.0f} s. To go on:\n\n{_how_to_go_on(cloud)}")
+    logged_in = cloud.people.lend(contexts_file(os.environ), cloud.name)
+    click.echo(f"\nThe cloud is up, {time.monotonic() - started:.0f} s. To go on:\n\n{_how_to_go_on(cloud, logged_in)}")
 
 
-def _how_to_go_on(cloud: Cloud) -> str:
-    environment = "" if cloud.shape.api_port == 8080 else f"  export UCLOUD_URL={cloud.url}\n"
+def _how_to_go_on(cloud: Cloud, logged_in: bool) -> str:
+    if logged_in:
+        who = f"  You are logged in as {USER}. As {ADMIN}: ucloud --context {cloud.name}-admin ...\n\n"
+    else:
+        who = (
+            f'  You have a login "{cloud.name}" at another cloud already; for this one:\n'
+            f"  export UCLOUD_CONTEXT_FILE={cloud.people.contexts.path} UCLOUD_CONTEXT={USER}\n\n"
+        )
     return (
-        f"{environment}"
+        f"{who}"
         "  .venv/bin/ucloud vm list\n"
         "  .venv/bin/ucloud vm log first\n"
-        "  .venv/bin/ucloud vm create --name second --image guest --cpu 1 --ram 128MiB --ssd 1 --wait\n"
-        "  .venv/bin/ucloud host list\n"
+        "  .venv/bin/ucloud vm console first       # log in as root, without a password; ctrl-] ends it\n"
+        "  .venv/bin/ucloud vm create --name second --image guest --cpu 1 --ram 128MiB --ssd 1\n"
+        f"  .venv/bin/ucloud --context {cloud.name}-admin host list\n"
         f"  ls {cloud.services.log_directory}      # what the daemons say\n"
         "  make status\n"
         "  make down\n"
@@ -73,6 +83,7 @@ def down(place: tuple[str, Path]) -> None:
         click.echo(f"there is no cloud {cloud.name!r} here")
         return
     started = time.monotonic()
+    cloud.people.take_back()
     cloud.down()
     click.echo(f"cloud {cloud.name!r} is gone, {time.monotonic() - started:.1f} s. To start it again: make up")
 

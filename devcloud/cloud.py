@@ -1,4 +1,4 @@
-"""A cloud on one machine: etcd, the daemons of the control plane, and hosts with theirs."""
+"""A cloud on one machine: etcd, the daemons of the control plane, hosts with theirs, and people who use it."""
 
 import configparser
 import os
@@ -10,13 +10,16 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import requests
 
 from devcloud import etcd, processes, programs
 from devcloud.errors import DevcloudError
+from devcloud.etcd_users import EtcdUsers
 from devcloud.host import VmHost
 from devcloud.network import Network
+from devcloud.people import ADMIN, API, USER, People
 from devcloud.programs import PATH, SCRIPTS
 from devcloud.services import Program, Services
 from devcloud.waiting import wait_for
@@ -28,11 +31,17 @@ _MARK = "UCLOUD_DEV_CLOUD"
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a cloud is, and where its API listens (empty: at the machine's address in the cloud's network)."""
+    """How large a cloud is, and where its API listens (empty: at the machine's address in the cloud's network).
+
+    Hosts with the hypervisor "test" have VMs without guests, many of them. A secure etcd speaks TLS only, and allows
+    each daemon what it has to do.
+    """
 
     hosts: int = 1
     etcd_members: int = 1
+    secure_etcd: bool = False
     schedulers: int = 1
+    hypervisor: Literal["qemu", "test"] = "qemu"
     api_address: str = ""
     api_port: int = 8080
 
@@ -41,8 +50,8 @@ class Cloud:
     """The cloud called `name`; making this object does nothing to the machine.
 
     All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
-    "ucloud-scheduler", "ucloud-image", and on each host "libvirtd@h1", "ucloud-host@h1", "ucloud-host-alive@h1",
-    "ucloud-vm@h1"; one that ends is started anew within a second or two.
+    "ucloud-scheduler", "ucloud-image", "ucloud-otp", and on each host "libvirtd@h1", "ucloud-host@h1",
+    "ucloud-host-alive@h1", "ucloud-vm@h1"; one that ends is started anew within a second or two.
     """
 
     def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:
@@ -57,7 +66,7 @@ class Cloud:
     # --- the whole ----------------------------------------------------------------------------------------------------
 
     def up(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Start whatever of the cloud does not run yet; returns when every daemon says that it is well.
+        """Start whatever of the cloud does not run yet; returns when every daemon is well and the people are logged in.
 
         A cloud may grow, but keeps the hosts that it has: there may be VMs on them.
         """
@@ -74,11 +83,17 @@ class Cloud:
             host.create()
             self._write_settings(host.settings_file, host.settings)
         self._write_settings(self._control_settings_file, self._control_settings)
-        for directory in (self.store_directory, self.upload_directory("admin"), self._temporary_directory):
+        uploads = [self.upload_directory(person) for person in (ADMIN, USER)]
+        for directory in (self.store_directory, *uploads, self._temporary_directory):
             directory.mkdir(parents=True, exist_ok=True)
+        if self.shape.secure_etcd:
+            say("etcd, with a user for each daemon")
+            self._secure_etcd()
         say("daemons")
         self.services.apply(self._programs(), self._service_environment())
         self.wait_ready(say)
+        say("accounts and sessions of an admin and a user")
+        self.people.enrol(self.url, self.env())
 
     def down(self) -> None:
         """End the cloud, its VMs included, and remove every trace of it; harmless when there is none."""
@@ -103,8 +118,7 @@ class Cloud:
 
     def wait_ready(self, say: Callable[[str], None] = lambda _: None, timeout_s: float = 90.0) -> None:
         """Wait until etcd and each daemon answer that they are well."""
-        for member in self._etcd_members():
-            wait_for(f"{member.name} healthy, see {self.services.log(member.name)}", member.is_healthy, timeout_s)
+        self._wait_etcd(timeout_s)
         say("etcd answers")
         for program, url in self._health_urls().items():
             self.wait_healthy(program, url, timeout_s)
@@ -127,9 +141,19 @@ class Cloud:
     def hosts(self) -> tuple[VmHost, ...]:
         """Its hosts: h1, h2 ..."""
         return tuple(
-            VmHost(number, self.network, self.data / f"h{number}", self.run / f"h{number}")
+            VmHost(number, self.network, self.data / f"h{number}", self.run / f"h{number}", self.shape.hypervisor)
             for number in range(1, self.shape.hosts + 1)
         )
+
+    @property
+    def people(self) -> People:
+        """Who uses it."""
+        return People(self.data / "people")
+
+    @property
+    def etcd_users(self) -> EtcdUsers:
+        """Who may do what in a secure etcd."""
+        return EtcdUsers(self.data / "etcd-pki")
 
     @property
     def url(self) -> str:
@@ -150,14 +174,20 @@ class Cloud:
         """Where `owner` puts files to be imported as images."""
         return self.data / "www" / owner
 
-    def env(self, host: str | None = None) -> dict[str, str]:
-        """The environment in which a command on this machine speaks to the cloud, with the settings of `host`."""
+    def headers(self, user: str = ADMIN) -> dict[str, str]:
+        """What a request to the API carries that `user` makes."""
+        return {"Authorization": f"Bearer {self.people.token(user)}"}
+
+    def env(self, host: str | None = None, user: str = ADMIN) -> dict[str, str]:
+        """The environment of a command on this machine that `user` gives, with the settings of `host`."""
         settings_file = self._host(host).settings_file if host else self._control_settings_file
         return {
-            "UCLOUD_URL": self.url,
+            "UCLOUD_CONTEXT_FILE": str(self.people.contexts.path),
+            "UCLOUD_CONTEXT": user,
             "UCLOUD_CONFIG": str(settings_file),
             "PATH": PATH,
             "LANG": "C.UTF-8",
+            **(self.etcd_users.environment("root") if self.shape.secure_etcd else {}),
         }
 
     def enter(self, host: str, *command: str) -> list[str]:
@@ -244,6 +274,11 @@ class Cloud:
         return {
             "health": {"address": self.network.control_address},
             "api": {"address": self._api_address, "port": str(self.shape.api_port)},
+            "otp": {
+                "address": self.network.control_address,
+                "url": f"http://[{self.network.control_address}]:9705/ungleichotp/verify/",
+                "seed_file": str(self.people.seed_file(API)),
+            },
         }
 
     def _host(self, name: str) -> VmHost:
@@ -278,9 +313,30 @@ class Cloud:
 
     def _etcd_members(self) -> tuple[etcd.Member, ...]:
         return tuple(
-            etcd.Member(f"etcd{i}", self.data / f"etcd{i}", self.network.control_address, 2379 + 10 * i, 2380 + 10 * i)
+            etcd.Member(
+                f"etcd{i}",
+                self.data / f"etcd{i}",
+                self.network.control_address,
+                2379 + 10 * i,
+                2380 + 10 * i,
+                self.etcd_users.folder if self.shape.secure_etcd else None,
+            )
             for i in range(self.shape.etcd_members)
         )
+
+    def _wait_etcd(self, timeout_s: float) -> None:
+        for member in self._etcd_members():
+            wait_for(f"{member.name} healthy, see {self.services.log(member.name)}", member.is_healthy, timeout_s)
+
+    def _secure_etcd(self) -> None:
+        """Have etcd run with all of its users, before the daemons come as them."""
+        names = [host.name for host in self.hosts]
+        self.etcd_users.certify(self._etcd_members(), names)
+        if self.services.pid() is None:
+            members = programs.etcd_members(self._etcd_members(), token=self.identity)
+            self.services.apply(list(members), self._service_environment())
+        self._wait_etcd(timeout_s=60)
+        self.etcd_users.grant(self.etcd_endpoints[0], names)
 
     def _write_settings(self, file: Path, own: dict[str, dict[str, str]]) -> None:
         parser = configparser.ConfigParser(interpolation=None)
@@ -305,13 +361,23 @@ class Cloud:
         control = {"UCLOUD_CONFIG": str(self._control_settings_file)}
         address = self.network.control_address
         api = Program("ucloud-api", [str(SCRIPTS / "ucloud-api")], control, f"{self.url}/healthz")
-        return [
-            *programs.etcd_members(self._etcd_members(), token=self.identity),
+        daemons = [
             api,
             programs.daemon("ucloud-image", control, address),
+            programs.daemon("ucloud-otp", control, address),
             *(programs.scheduler(number, control, address) for number in range(1, self.shape.schedulers + 1)),
             *(program for host in self.hosts for program in programs.of_host(host)),
         ]
+        return [
+            *programs.etcd_members(self._etcd_members(), token=self.identity),
+            *(self._with_certificate(program) for program in daemons),
+        ]
+
+    def _with_certificate(self, program: Program) -> Program:
+        if not self.shape.secure_etcd:
+            return program
+        certificate = self.etcd_users.environment(self.etcd_users.user_of(program.name))
+        return replace(program, environment={**program.environment, **certificate})
 
     def _health_urls(self) -> dict[str, str]:
         return {program.name: program.health_url for program in self._programs() if program.health_url}

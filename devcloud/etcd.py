@@ -19,13 +19,14 @@ _PROJECT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Member:
-    """One member: where it keeps its data and where it listens."""
+    """One member: where it keeps its data, where it listens, and, if it speaks TLS, the folder of its certificates."""
 
     name: str
     directory: Path
     address: str
     client_port: int
     peer_port: int
+    pki: Path | None = None
 
     @property
     def endpoint(self) -> str:
@@ -36,17 +37,29 @@ class Member:
     @property
     def client_url(self) -> str:
         """The endpoint as a URL."""
-        return f"http://{self.endpoint}"
+        return f"{self._scheme}://{self.endpoint}"
 
     @property
     def peer_url(self) -> str:
         """Where the other members reach it."""
-        return f"http://{self.endpoint.rpartition(':')[0]}:{self.peer_port}"
+        return f"{self._scheme}://{self.endpoint.rpartition(':')[0]}:{self.peer_port}"
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.pki else "http"
+
+    def _ask(self, method: str, path: str) -> requests.Response:
+        with requests.Session() as session:
+            session.trust_env = False  # the machine's own idea of whom to trust does not count here
+            if self.pki:
+                session.verify = str(self.pki / "ca.pem")
+                session.cert = (str(self.pki / "root.pem"), str(self.pki / "root.key"))
+            return session.request(method, f"{self.client_url}{path}", json={} if method == "POST" else None, timeout=1)
 
     def is_healthy(self) -> bool:
         """Whether it answers, and knows a leader."""
         try:
-            answer = requests.get(f"{self.client_url}/health", timeout=1)
+            answer = self._ask("GET", "/health")
         except requests.RequestException:
             return False
         return answer.ok and answer.json().get("health") == "true"
@@ -54,7 +67,7 @@ class Member:
     def leads(self) -> bool:
         """Whether it is the leader, in its own view."""
         try:
-            status = requests.post(f"{self.client_url}/v3/maintenance/status", json={}, timeout=1).json()
+            status = self._ask("POST", "/v3/maintenance/status").json()
         except requests.RequestException:
             return False
         return "leader" in status and status["leader"] == status["header"].get("member_id")
@@ -65,12 +78,12 @@ def find_binary() -> Path:
     fetched = _PROJECT / ".cache/etcd/usr/bin/etcd"
     found = fetched if fetched.exists() else shutil.which("etcd")
     if found is None:
-        raise DevcloudError("there is no etcd here: make install")
+        raise DevcloudError("there is no etcd here: make setup")
     return Path(found)
 
 
 def command(binary: Path, member: Member, cluster: tuple[Member, ...], token: str) -> list[str]:
-    """The command that runs `member` of the new `cluster`; quota and compaction as docs/operate.md advises."""
+    """The command that runs `member` of the new `cluster`; quota and compaction as docs/admin-manual.md advises."""
     return [
         str(binary),
         f"--name={member.name}",
@@ -87,7 +100,17 @@ def command(binary: Path, member: Member, cluster: tuple[Member, ...], token: st
         "--auto-compaction-retention=10m",
         "--logger=zap",
         "--log-level=warn",
+        *_tls(member),
     ]
+
+
+def _tls(member: Member) -> list[str]:
+    """Certificates for all: clients, whose common names are their users, and members."""
+    if member.pki is None:
+        return []
+    files = {"cert-file": f"{member.name}.pem", "key-file": f"{member.name}.key", "trusted-ca-file": "ca.pem"}
+    options = [f"--{who}{option}={member.pki / file}" for who in ("", "peer-") for option, file in files.items()]
+    return [*options, "--client-cert-auth", "--peer-client-cert-auth"]
 
 
 class EtcdCluster:

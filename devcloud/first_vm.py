@@ -6,10 +6,10 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from devcloud.cloud import Cloud
 from devcloud.errors import DevcloudError
+from devcloud.people import ADMIN, USER
 from devcloud.programs import SCRIPTS
 from devcloud.waiting import wait_for
 
@@ -26,13 +26,13 @@ def build_image() -> Path:
     return _GUEST.parents[2] / ".cache/guest/ucguest.qcow2"
 
 
-def ucloud(cloud: Cloud, *arguments: str, timeout_s: float = 180.0) -> str:
-    """What `ucloud ARGUMENTS` prints; DevcloudError with its complaint when it fails."""
+def ucloud(cloud: Cloud, *arguments: str, user: str = ADMIN, timeout_s: float = 180.0) -> str:
+    """What `ucloud ARGUMENTS` prints to `user`; DevcloudError with its complaint when it fails."""
     command = ["ucloud", *arguments]
     try:
         done = subprocess.run(
             [SCRIPTS / "ucloud", *arguments],
-            env=cloud.env(),
+            env=cloud.env(user=user),
             capture_output=True,
             text=True,
             check=False,
@@ -46,18 +46,19 @@ def ucloud(cloud: Cloud, *arguments: str, timeout_s: float = 180.0) -> str:
 
 
 def boot(cloud: Cloud, say: Callable[[str], None]) -> None:
-    """Have image "guest" and a running VM "first" whose serial console asks for a login; makes what is missing."""
+    """Have the admin's public image "guest", and the user's VM "first" with a login prompt on its serial console."""
     say("guest image")
     image = build_image()
     if IMAGE not in _names(cloud, "image"):
-        upload = cloud.upload_directory("admin") / image.name
+        upload = cloud.upload_directory(ADMIN) / image.name
         shutil.copyfile(image, upload)
-        say(f"ucloud image create --name {IMAGE} --file {image.name} --wait")
-        ucloud(cloud, "image", "create", "--name", IMAGE, "--file", image.name, "--wait")
+        options = ["--name", IMAGE, "--file", image.name, "--public"]
+        say(f"ucloud image create {' '.join(options)}     (as {ADMIN})")
+        ucloud(cloud, "image", "create", *options)
     if VM not in _names(cloud, "vm"):
-        say(f"ucloud vm create --name {VM} --image {IMAGE} --cpu 1 --ram 128MiB --ssd 1 --wait")
-        specs = ("--cpu", "1", "--ram", "128MiB", "--ssd", "1")
-        ucloud(cloud, "vm", "create", "--name", VM, "--image", IMAGE, *specs, "--wait")
+        options = ["--name", VM, "--image", IMAGE, "--cpu", "1", "--ram", "128MiB", "--ssd", "1"]
+        say(f"ucloud vm create {' '.join(options)}     (as {USER})")
+        ucloud(cloud, "vm", "create", *options, user=USER)
     started = time.monotonic()
     say(f"ucloud vm log {VM}, until it asks for a login")
     prompt = wait_for(f"a login prompt of VM {VM!r}", lambda: _login_prompt(cloud), timeout_s=120, interval_s=0.5)
@@ -65,9 +66,9 @@ def boot(cloud: Cloud, say: Callable[[str], None]) -> None:
 
 
 def _login_prompt(cloud: Cloud) -> str | None:
-    return next((line.strip() for line in ucloud(cloud, "vm", "log", VM).splitlines() if "login:" in line), None)
+    log = ucloud(cloud, "vm", "log", VM, user=USER)
+    return next((line.strip() for line in log.splitlines() if "login:" in line), None)
 
 
 def _names(cloud: Cloud, kind: str) -> list[str]:
-    listed: Any = json.loads(ucloud(cloud, kind, "list", "-o", "json"))
-    return [each["name"] for each in (listed["items"] if isinstance(listed, dict) else listed)]
+    return [each["name"] for each in json.loads(ucloud(cloud, kind, "list", "-o", "json", user=USER))]

@@ -4,11 +4,14 @@ import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from devcloud.network import Network
 
 _ENTER = Path(__file__).resolve().parent / "enter"
 _QEMU_CAPABILITIES = Path(__file__).resolve().parent.parent / ".cache/libvirt"
+
+_LIBVIRT_URI = {"qemu": "qemu:///system", "test": "test+unix:///default?socket=/run/libvirt/libvirt-sock"}
 
 _LIBVIRTD_CONF = """\
 listen_tls = 0
@@ -38,6 +41,7 @@ class VmHost:
     network: Network
     data: Path
     run: Path
+    hypervisor: Literal["qemu", "test"] = "qemu"
 
     @property
     def name(self) -> str:
@@ -64,6 +68,7 @@ class VmHost:
                 "run_directory": str(self.run / "vm"),
                 "log_directory": str(self.data / "log"),
                 "state_directory": str(self.data / "state"),
+                "libvirt_uri": _LIBVIRT_URI[self.hypervisor],
             },
         }
 
@@ -103,6 +108,10 @@ class VmHost:
         """The command that runs its libvirtd, prepared as systemd/libvirtd.service.d/ucloud.conf does."""
         prepare = f"{sys.executable} -m ucloud_vm.libvirt_prepare"
         return self.enter("sh", "-c", f"{prepare}; exec libvirtd --pid-file /run/libvirt/libvirtd.pid")
+
+    def virsh(self, *arguments: str) -> list[str]:
+        """The command, to be run on this host, that has virsh do `arguments` with its VMs."""
+        return ["virsh", "--quiet", "--connect", _LIBVIRT_URI[self.hypervisor], *arguments]
 
     def enter(self, *command: str) -> list[str]:
         """The command that runs `command` on this host; its process id stays that of the command."""

@@ -10,7 +10,7 @@ from devcloud.services import Program
 
 SCRIPTS = Path(sys.executable).parent
 PATH = f"{SCRIPTS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PORTS = {"ucloud-scheduler": 9701, "ucloud-host": 9702, "ucloud-vm": 9703, "ucloud-image": 9704}
+_PORTS = {"ucloud-scheduler": 9701, "ucloud-host": 9702, "ucloud-vm": 9703, "ucloud-image": 9704, "ucloud-otp": 9705}
 
 
 def etcd_members(members: tuple[etcd.Member, ...], token: str) -> Iterator[Program]:
@@ -38,6 +38,10 @@ def scheduler(number: int, environment: Mapping[str, str], address: str) -> Prog
 def of_host(host: VmHost) -> Iterator[Program]:
     """What runs on a VM host, in its namespaces."""
     yield Program(f"libvirtd@{host.name}", host.libvirtd())
+    if host.hypervisor == "test":
+        # What libvirt's test driver runs is there for as long as somebody is connected to it.
+        listen = host.virsh("event", "--event", "lifecycle", "--loop")
+        yield Program(f"libvirt-listener@{host.name}", host.enter(*listen))
     environment = {"UCLOUD_CONFIG": str(host.settings_file)}
     for name in ("ucloud-host-alive", "ucloud-host", "ucloud-vm"):
         url = f"http://[{host.address}]:{_PORTS[name]}/healthz" if name in _PORTS else ""
