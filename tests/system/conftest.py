@@ -1,5 +1,6 @@
 """Fixtures of the system tests: a whole cloud of three hosts, whose parts a test may kill, and real guests on it."""
 
+import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -39,14 +40,14 @@ def cloud() -> Iterator[Cloud]:
 
 @pytest.fixture(scope="session")
 def ucloud(cloud: Cloud) -> Callable[..., str]:
-    """The command line client, as a function of its arguments; returns what it prints."""
-    return lambda *arguments: first_vm.ucloud(cloud, *arguments)
+    """The command line client, as a function of its arguments and the user (the admin); returns what it prints."""
+    return functools.partial(first_vm.ucloud, cloud)
 
 
 @pytest.fixture(scope="session")
 def guest_image(cloud: Cloud, ucloud: Callable[..., str]) -> str:
-    """The name of a READY image whose guest reports to its serial console (see tests/guest/build)."""
+    """The name of a READY image of everybody whose guest reports to its serial console (see tests/guest/build)."""
     image = first_vm.build_image()
     shutil.copyfile(image, cloud.upload_directory("admin") / image.name)
-    ucloud("image", "create", "--name", first_vm.IMAGE, "--file", image.name, "--wait")
+    ucloud("image", "create", "--name", first_vm.IMAGE, "--file", image.name, "--public")
     return first_vm.IMAGE

@@ -35,7 +35,7 @@ class Client:
         patience = threading.Event()
         while time.monotonic() < deadline:
             try:
-                answer = requests.post(f"{self.cloud.url}/v1/vm", json=body, timeout=15)
+                answer = requests.post(f"{self.cloud.url}/v1/vm", json=body, headers=self.cloud.headers(), timeout=15)
             except requests.RequestException:
                 self.retries += 1
                 continue
@@ -62,7 +62,7 @@ def all_vms(cloud: Cloud) -> list[dict[str, str]]:
     cursor: str | None = None
     while True:
         parameters = {"limit": "100", **({"cursor": cursor} if cursor else {})}
-        page = requests.get(f"{cloud.url}/v1/vm", params=parameters, timeout=15).json()
+        page = requests.get(f"{cloud.url}/v1/vm", params=parameters, headers=cloud.headers(), timeout=15).json()
         found += page["items"]
         cursor = page.get("next_cursor")
         if not cursor:
@@ -72,12 +72,16 @@ def all_vms(cloud: Cloud) -> list[dict[str, str]]:
 @pytest.fixture
 def roomy_hosts(cloud: Cloud) -> Iterator[None]:
     """Hosts that promise far more processors than they have: these VMs never run."""
-    for host in cloud.hosts:
-        answer = requests.patch(f"{cloud.url}/v1/host/{host.name}", json={"overcommit": {"cpu": 64}}, timeout=10)
-        assert answer.ok, answer.text
+
+    def promise(factor: int) -> None:
+        for host in cloud.hosts:
+            url, body = f"{cloud.url}/v1/host/{host.name}", {"overcommit": {"cpu": factor}}
+            answer = requests.patch(url, json=body, headers=cloud.headers(), timeout=10)
+            assert answer.ok, answer.text
+
+    promise(64)
     yield
-    for host in cloud.hosts:
-        requests.patch(f"{cloud.url}/v1/host/{host.name}", json={"overcommit": {"cpu": 4}}, timeout=10)
+    promise(4)
 
 
 def _hurt_etcd(cloud: Cloud) -> None:
@@ -129,6 +133,6 @@ def test_no_request_is_lost_or_carried_out_twice(cloud: Cloud, ucloud: Callable[
     assert {path.parent.name for path in disks} == set(client.uuids.values())
 
     for uuid in client.uuids.values():
-        assert requests.delete(f"{cloud.url}/v1/vm/{uuid}", timeout=15).ok
+        assert requests.delete(f"{cloud.url}/v1/vm/{uuid}", headers=cloud.headers(), timeout=15).ok
     wait_for("no key of a VM in etcd", lambda: not world.vm_keys(cloud), SETTLE_S, interval_s=1)
     assert world.vm_files(cloud) == []

@@ -1,6 +1,7 @@
 """What a system test looks at: not what the cloud says of itself, but what is there."""
 
 import re
+import select
 import subprocess
 from pathlib import Path
 
@@ -14,6 +15,18 @@ _BOOT_ID = re.compile(r"boot-id ([0-9a-f-]{36})")
 def boot_ids(log: str) -> list[str]:
     """The id of each boot that a guest reported on its serial console."""
     return _BOOT_ID.findall(log)
+
+
+def reports(log: str, what: str) -> list[str]:
+    """What a guest reported of `what`, boot by boot: "disks" gives "vda=1024MiB"."""
+    return re.findall(rf"^UCGUEST {what} (.*?) *t=[0-9.]+\s*$", log, re.MULTILINE)
+
+
+def virsh(cloud: Cloud, host: str, *arguments: str) -> str:
+    """What virsh prints on a host."""
+    (found,) = (each for each in cloud.hosts if each.name == host)
+    command = cloud.enter(host, *found.virsh(*arguments))
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def qemu_pids(cloud: Cloud, vm_uuid: str = "") -> set[int]:
@@ -32,12 +45,7 @@ def _is_qemu(pid: int, vm_uuid: str) -> bool:
 
 def domains(cloud: Cloud) -> dict[str, list[str]]:
     """Every domain that libvirt knows, defined or running, by host."""
-    return {
-        host.name: subprocess.run(
-            cloud.enter(host.name, "virsh", "list", "--all", "--uuid"), capture_output=True, text=True, check=True
-        ).stdout.split()
-        for host in cloud.hosts
-    }
+    return {host.name: virsh(cloud, host.name, "list", "--all", "--uuid").split() for host in cloud.hosts}
 
 
 def vm_files(cloud: Cloud) -> list[Path]:
@@ -74,3 +82,10 @@ def placements(cloud: Cloud) -> dict[str, list[str]]:
         return found
     finally:
         store.close()
+
+
+def can_be_read(descriptor: int) -> bool:
+    """Whether there is something to read. By poll(2): select(2) ends at descriptor 1023."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))

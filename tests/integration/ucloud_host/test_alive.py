@@ -55,8 +55,8 @@ def test_a_restart_within_the_lease_is_no_death(store: Store, etcd: EtcdCluster,
         stop = threading.Event()
         timer = threading.Timer(2 * TTL_S, stop.set)
         timer.start()
-        for changes in store.watch(keys.ALIVE, sign.mod_revision + 1, stop):
-            removals.extend(change.key for change in changes if change.value is None)
+        for news in store.watch(keys.ALIVE, sign.mod_revision + 1, stop):
+            removals.extend(change.key for change in news.changes if change.value is None)
         assert removals == []
         kept = store.get(keys.alive("h1"))
         assert kept is not None
@@ -66,8 +66,8 @@ def test_a_restart_within_the_lease_is_no_death(store: Store, etcd: EtcdCluster,
 def test_a_host_that_is_gone_is_silent_soon(store: Store, etcd: EtcdCluster, tmp_path: Path) -> None:
     with alive(etcd, tmp_path / "log"):
         sign = _wait_for_sign(store)
-    batches = store.watch(keys.ALIVE, sign.mod_revision + 1, threading.Event())
-    change = next(change for batch in batches for change in batch)
+    watch = store.watch(keys.ALIVE, sign.mod_revision + 1, threading.Event())
+    change = next(change for news in watch for change in news.changes)
     assert (change.key, change.value) == (keys.alive("h1"), None)
 
 

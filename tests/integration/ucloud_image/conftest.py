@@ -11,7 +11,8 @@ import pytest
 
 from common import admission, keys
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
-from common.store import Store
+from common.schemas.user import Account
+from common.store import Put, Store, absent
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess
@@ -53,9 +54,18 @@ class Images:
         image_uuid = str(uuid.uuid4())
         name = f"i-{image_uuid[:8]}"
         request = ImageRequest(uuid=image_uuid, owner="alice", name=name, file=file, created_at=datetime.now(UTC))
-        step = admission.admit_image(request)
+        step = admission.admit_image(request, self._account_revision())
         self.store.commit(step.compares, step.operations)
         return request
+
+    def _account_revision(self) -> int:
+        """Of alice's account, which is made when there is none."""
+        key = keys.account("alice")
+        entry = self.store.get(key)
+        if entry:
+            return entry.mod_revision
+        account = Account(name="alice", realm="ucloud", created_at=datetime.now(UTC))
+        return self.store.commit([absent(key)], [Put(key, account.to_json())])
 
     def delete(self, request: ImageRequest) -> None:
         """The image is to go."""

@@ -1,0 +1,201 @@
+"""Every example of `ucloud` in README and docs does what the text says, from top to bottom, on a cloud of `make up`.
+
+In a block of a document, a line that begins with a command is typed; the lines after it, up to an empty one, are what
+it prints, where "..." stands for anything. A comment that says which key ends a command has it run in a terminal, until
+that key is pressed.
+"""
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyotp
+import pytest
+
+from devcloud import first_vm
+from devcloud.cloud import Cloud, Shape
+from devcloud.errors import DevcloudError
+from devcloud.people import ADMIN, USER
+from devcloud.waiting import wait_for
+from tests.system import world
+from tests.system.conftest import kept_logs
+from ucloud_cli.contexts import ContextsFile
+
+PROJECT = Path(__file__).resolve().parents[2]
+DOCUMENTS = ["README.md", *sorted(str(path.relative_to(PROJECT)) for path in PROJECT.glob("docs/*.md"))]
+ADMINS = {"docs/admin-manual.md"}
+COMMAND = re.compile(r"(printf .*\| *)?(\.venv/bin/)?(ucloud|ucloud-admin|ucloud-otp-admin) [a-z-]")
+KEYS = {"ctrl-c ends it": b"\x03", "ctrl-] ends it": b"\x1d"}
+BOOTS = re.compile(r"ucloud vm (?:create|start|reboot) (?!.*(?:--stopped|--no-wait))([a-z]+)")
+URLS = ("https://api.example.com", "http://[::1]:8080")
+MADE_BY_UP = ("ucloud-otp-admin create ucloud-api", "ucloud-otp-admin create admin", "ucloud-admin create admin")
+COMMAND_S = 300
+BOOT_S = 180
+
+
+@dataclass
+class Example:
+    """A command as it stands in a document, the key that ends it, and the lines that it is said to print."""
+
+    line: int
+    command: str
+    key: bytes = b""
+    prints: list[str] = field(default_factory=list)
+
+
+def _examples(document: str) -> list[Example]:
+    found: list[Example] = []
+    is_output = False
+    for number, line in enumerate((PROJECT / document).read_text().splitlines(), start=1):
+        text = line.strip()
+        if not line.startswith("    ") or not text:
+            is_output = False
+        elif COMMAND.match(text):
+            command, _, comment = text.partition("  #")
+            key = next((key for words, key in KEYS.items() if words in comment), b"")
+            found.append(Example(number, command.strip(), key))
+            is_output = True
+        elif is_output:
+            found[-1].prints.append(text)
+    return [example for example in found if not example.command.startswith(MADE_BY_UP)]
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """A cloud as `make up` makes it."""
+    cloud = Cloud(f"docs-{os.getpid()}", Shape())
+    try:
+        cloud.up()
+        first_vm.boot(cloud, lambda _: None)
+        yield cloud
+    finally:
+        kept_logs(cloud)
+        cloud.down()
+
+
+@dataclass
+class Reader:
+    """Somebody who types what a document says."""
+
+    cloud: Cloud
+    home: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        (self.home / ".venv").symlink_to(PROJECT / ".venv")
+        (self.home / ".local/share/bash-completion/completions").mkdir(parents=True)
+        self.cloud.people.lend(self._contexts, "dev")
+        if self.name == ADMIN:
+            self._contexts.change(lambda contexts: contexts.used("dev-admin"))
+
+    @property
+    def _contexts(self) -> ContextsFile:
+        return ContextsFile(self.home / "contexts.yaml")
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        mine = {"HOME": str(self.home), "UCLOUD_CONTEXT_FILE": str(self._contexts.path), "TERM": "xterm"}
+        return {name: value for name, value in self.cloud.env().items() if name != "UCLOUD_CONTEXT"} | mine
+
+    def type(self, example: Example) -> str:
+        """What a command prints; it must end well."""
+        command = example.command
+        for url in URLS:
+            command = command.replace(url, self.cloud.url)
+        for file in re.findall(r"image create .*--file (\S+)", command):
+            shutil.copyfile(first_vm.build_image(), self.cloud.upload_directory(self.name) / file)
+        if example.key or " login " in command:
+            return self._in_terminal(command, example.key)
+        booting = BOOTS.search(command)
+        boots = len(self._boots(booting[1])) if booting else 0
+        done = subprocess.run(
+            ["bash", "-e", "-o", "pipefail", "-c", command],
+            env=self._environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}: {done.returncode} {done.stdout} {done.stderr}"
+        if booting:
+            wait_for(f"{booting[1]} up", lambda: self._boots(booting[1])[boots:] == [True], BOOT_S, interval_s=1)
+        return done.stdout
+
+    def _in_terminal(self, command: str, key: bytes) -> str:
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "bash", "-c", f"exec {command}"], stdin=theirs, stdout=theirs, stderr=theirs,
+            env=self._environment, cwd=self.home,
+        )  # fmt: skip
+        os.close(theirs)
+        heard = b""
+
+        def hears(what: bytes) -> bool:
+            nonlocal heard
+            while world.can_be_read(ours):
+                try:
+                    heard += os.read(ours, 65536)
+                except OSError:  # it has ended
+                    break
+            return what in heard
+
+        try:
+            if key:
+                wait_for(f"something from {command}", lambda: hears(b"") and len(heard) > 10, 30)
+                os.write(ours, key)
+            else:
+                wait_for("the question for a one-time token", lambda: hears(b"One-time token"), 30)
+                os.write(ours, self._next_token().encode() + b"\n")
+            status = process.wait(60)
+            hears(b"")
+            assert status == 0, f"{command}: {status} {heard!r}"
+            return heard.decode()
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
+
+    def _next_token(self) -> str:
+        """A token that was never used: that of a moment to come, which is waited for."""
+        seed = self.cloud.people.seed_file(self.name).read_text().strip()
+        now = time.time()
+        wait_for("a new one-time token", lambda: time.time() // 30 > now // 30, 31)
+        return pyotp.TOTP(seed).now()
+
+    def _boots(self, vm: str) -> list[bool]:
+        """Of each boot of a guest, whether it came to ask for a login."""
+        try:
+            log = first_vm.ucloud(self.cloud, "vm", "log", vm, user=USER)
+        except DevcloudError:  # there is no such VM yet
+            return []
+        return ["login:" in boot for boot in log.split("UCGUEST boot-id")[1:]]
+
+
+def _matches(printed: str, said: list[str]) -> bool:
+    """Whether each line that is said stands in what was printed, in this order."""
+    lines = iter([*printed.splitlines()])
+    patterns = [re.escape(" ".join(line.split())).replace(r"\.\.\.", ".*").replace(r"\ ", r"\s+") for line in said]
+    return all(any(re.fullmatch(rf"{pattern}\s*", line.strip()) for line in lines) for pattern in patterns)
+
+
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if _examples(document)])
+def test_each_example_does_what_the_text_says(cloud: Cloud, tmp_path: Path, document: str) -> None:
+    reader = Reader(cloud, tmp_path, ADMIN if document in ADMINS else USER)
+    for example in _examples(document):
+        printed = reader.type(example)
+        said = [line for line in example.prints if line != "..."]
+        assert _matches(printed, said), f"{document}:{example.line}: {example.command} printed\n{printed}"
+
+
+def test_the_readme_and_both_manuals_have_examples() -> None:
+    assert len(_examples("README.md")) > 10
+    assert len(_examples("docs/user-manual.md")) > 30
+    assert len(_examples("docs/admin-manual.md")) > 10

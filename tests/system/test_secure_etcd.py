@@ -1,0 +1,163 @@
+"""An etcd of three members behind TLS, where each daemon may do what it has to and nothing else, and its backup."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devcloud import first_vm
+from devcloud.cloud import Cloud, Shape
+from devcloud.etcd import find_binary
+from devcloud.people import USER
+from devcloud.waiting import wait_for
+from tests.system import world
+from tests.system.conftest import kept_logs
+
+SPECS = ("--image", "guest", "--cpu", "1", "--ram", "96MiB", "--ssd", "1")
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """Two hosts without guests, and the image "guest"."""
+    cloud = Cloud(f"secure-{os.getpid()}", Shape(hosts=2, etcd_members=3, secure_etcd=True, hypervisor="test"))
+    try:
+        cloud.up()
+        image = first_vm.build_image()
+        shutil.copyfile(image, cloud.upload_directory("admin") / image.name)
+        first_vm.ucloud(cloud, "image", "create", "guest", "--file", image.name, "--public")
+        yield cloud
+    finally:
+        kept_logs(cloud)
+        cloud.down()
+
+
+def _ucloud(cloud: Cloud, *arguments: str) -> str:
+    return first_vm.ucloud(cloud, *arguments, user=USER)
+
+
+def _etcdctl(cloud: Cloud, user: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    pki = cloud.etcd_users.folder
+    options = ["--cacert", f"{pki}/ca.pem", *(["--cert", f"{pki}/{user}.pem", "--key", f"{pki}/{user}.key"])]
+    command = [str(find_binary().parent / "etcdctl"), "--endpoints", f"https://{cloud.etcd_endpoints[0]}", *options]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_a_vm_lives_its_life_and_no_daemon_is_refused_anything(cloud: Cloud) -> None:
+    _ucloud(cloud, "vm", "create", "one", *SPECS)
+    for verb in ("suspend", "resume", "reboot", "stop", "start"):
+        _ucloud(cloud, "vm", verb, "one")
+    _ucloud(cloud, "vm", "rename", "one", "two")
+    _ucloud(cloud, "vm", "resize", "two", "--cpu", "2")
+    _ucloud(cloud, "vm", "delete", "two")
+    first_vm.ucloud(cloud, "user", "create", "carol", "--vms", "1")
+    first_vm.ucloud(cloud, "user", "delete", "carol")
+    first_vm.ucloud(cloud, "host", "set", "h1", "--state", "disabled")
+    first_vm.ucloud(cloud, "host", "set", "h1", "--state", "enabled")
+    for program in cloud.programs():
+        assert "permission denied" not in cloud.services.log(program).read_text(encoding="utf-8"), program
+
+
+@pytest.mark.parametrize(
+    ("user", "key"),
+    [
+        ("h1", "/v1/account/alice"),
+        ("h1", "/v1/vm/"),
+        ("h1", "/v1/placement/h2/"),
+        ("h1", "/v1/otp/ucloud/alice"),
+        ("ucloud-api", "/v1/otp/ucloud/alice"),
+        ("ucloud-scheduler", "/v1/otp/ucloud/alice"),
+        ("ucloud-image", "/v1/account/alice"),
+        ("ucloud-otp", "/v1/session/"),
+    ],
+)
+def test_a_daemon_reads_nothing_that_is_not_its_business(cloud: Cloud, user: str, key: str) -> None:
+    done = _etcdctl(cloud, user, "get", key)
+    assert (done.returncode, "permission denied" in done.stderr) == (1, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("user", "key"),
+    [
+        ("h1", "/v1/status/vm/h2/x"),
+        ("h1", "/v1/alive/h2"),
+        ("h1", "/v1/alive/h10"),
+        ("h1", "/v1/placement/h1/x"),
+        ("ucloud-scheduler", "/v1/account/alice"),
+        ("ucloud-api", "/v1/placement/h1/x"),
+        ("ucloud-image", "/v1/vm/x"),
+    ],
+)
+def test_a_daemon_writes_nothing_that_is_not_its_own(cloud: Cloud, user: str, key: str) -> None:
+    done = _etcdctl(cloud, user, "put", key, "x")
+    assert (done.returncode, "permission denied" in done.stderr) == (1, True), done.stderr
+
+
+def test_nobody_gets_in_without_a_certificate_of_this_authority(cloud: Cloud, tmp_path: Path) -> None:
+    tool = Path(__file__).resolve().parents[2] / "tools/etcd-pki"
+    subprocess.run([tool, tmp_path, "client", "root"], check=True)
+    stranger = ["--cert", f"{tmp_path}/root.pem", "--key", f"{tmp_path}/root.key"]
+    command = [str(find_binary().parent / "etcdctl"), "--endpoints", f"https://{cloud.etcd_endpoints[0]}"]
+    options = ["--cacert", f"{cloud.etcd_users.folder}/ca.pem", "--command-timeout=2s"]
+    for certificate in ([], stranger):
+        done = subprocess.run(
+            [*command, *options, *certificate, "get", "/"], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode != 0
+        assert done.stdout == ""
+
+
+def test_only_their_owner_reads_the_keys(cloud: Cloud) -> None:
+    keys = list(cloud.etcd_users.folder.glob("*.key"))
+    assert len(keys) >= 10
+    assert {file.stat().st_mode & 0o777 for file in keys} == {0o600}
+
+
+@pytest.mark.timeout(300)
+def test_a_backup_that_is_restored_is_taken_up_where_it_was(cloud: Cloud, tmp_path: Path) -> None:
+    _ucloud(cloud, "vm", "create", "kept", *SPECS, "--stopped")
+    snapshot = tmp_path / "snapshot.db"
+    saved = _etcdctl(cloud, "root", "snapshot", "save", str(snapshot))
+    assert saved.returncode == 0, saved.stderr
+    later = json.loads(_ucloud(cloud, "vm", "create", "later", *SPECS, "-o", "json"))["uuid"]
+
+    members = [program for program in cloud.programs() if program.startswith("etcd")]
+    control = [program for program in cloud.programs() if program.startswith("ucloud-") and "@" not in program]
+    for program in (*control, *members):
+        cloud.services.stop(program)
+    _restore(cloud, snapshot, members)
+    for program in (*members, *control):
+        cloud.services.start(program)
+    cloud.wait_ready()
+
+    assert [vm["name"] for vm in json.loads(_ucloud(cloud, "vm", "list", "-o", "json"))] == ["kept"]
+    _ucloud(cloud, "vm", "start", "kept")
+    _ucloud(cloud, "vm", "delete", "kept")
+
+    def is_off() -> bool:
+        return all(later not in world.virsh(cloud, host.name, "list", "--uuid") for host in cloud.hosts)
+
+    wait_for("the VM that the backup does not know, off", is_off, 120, interval_s=1)
+
+
+def _restore(cloud: Cloud, snapshot: Path, members: list[str]) -> None:
+    """As the manual says."""
+    address = cloud.network.control_address
+    peers = {member: f"https://[{address}]:{2380 + 10 * number}" for number, member in enumerate(members)}
+    for member, peer in peers.items():
+        directory = cloud.data / member
+        shutil.rmtree(directory)
+        options = {
+            "name": member,
+            "data-dir": str(directory),
+            "initial-cluster": ",".join(f"{name}={url}" for name, url in peers.items()),
+            "initial-cluster-token": cloud.identity,
+            "initial-advertise-peer-urls": peer,
+            "bump-revision": "1000000000",
+        }
+        command = [str(find_binary().parent / "etcdutl"), "snapshot", "restore", str(snapshot), "--mark-compacted"]
+        arguments = [f"--{name}={value}" for name, value in options.items()]
+        subprocess.run([*command, *arguments], check=True, capture_output=True)
