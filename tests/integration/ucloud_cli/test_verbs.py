@@ -80,15 +80,18 @@ def test_a_verb_that_the_state_does_not_allow_names_the_state_and_what_is_allowe
 
 
 def test_a_reboot_is_done_when_the_guest_runs_again(ucloud: Program, world: World, vm: str) -> None:
-    def host() -> None:
-        world.run(vm, Actual.STOPPING)
-        world.run(vm, Actual.STARTING)
-        world.run(vm, Actual.RUNNING)
-
-    said = while_host_does(world, vm, lambda request: request.reboots == 1, host, lambda: ucloud("vm", "reboot", "web"))
-    assert said.status == 0, said
-    assert "RUNNING" in said.out
-    assert "web: STARTING" in said.err or "web: STOPPING" in said.err
+    process = ucloud.start("vm", "reboot", "web")
+    assert process.stderr
+    wait_for("the reboot to be asked for", lambda: world.request_of(vm).reboots == 1, DEADLINE_S)
+    for state in (Actual.STOPPING, Actual.STARTING):
+        world.run(vm, state)
+        # The line of progress comes before the next step, and the program waits on.
+        assert any(line.startswith(f"web: {state}") for line in iter(process.stderr.readline, ""))
+        assert process.poll() is None
+    world.run(vm, Actual.RUNNING)
+    out, _ = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert "RUNNING" in out
 
 
 def test_the_power_is_cut_by_force_alone(ucloud: Program, world: World, vm: str) -> None:
