@@ -24,10 +24,19 @@ REQUEST = f"{ROOT}request/"
 OTP = f"{ROOT}otp/"
 OTP_TRIES = f"{ROOT}otp-tries/"
 LEADER = f"{ROOT}leader/"
+VERDICT = f"{ROOT}verdict/"
+EVENT = f"{ROOT}event/"
+STATUS_CLOUD = f"{ROOT}status/cloud"
 
 
 NO_HOST = "-"
 """Stands for the host in the status of a VM that has none; no host can be called so."""
+
+
+API_REPORTER = "-api"
+SCHEDULER_REPORTER = "-scheduler"
+JUDGE_REPORTER = "-judge"
+"""Who tells of events beside the hosts, none of which can be called so."""
 
 
 def vm(vm_uuid: str) -> str:
@@ -138,6 +147,21 @@ def otp_tries(realm: str, entry_name: str) -> str:
 def leader(daemon: str) -> str:
     """The elected instance of a daemon, bound to its lease; its create revision fences every write of that leader."""
     return f"{LEADER}{daemon}"
+
+
+def verdict(host_name: str) -> str:
+    """What the elected judge, a ucloud_host, holds of a silent host."""
+    return f"{VERDICT}{host_name}"
+
+
+def events(reporter: str, kind: str, thing: str) -> str:
+    """The prefix of what one reporter (a host, or one of those below) tells of a thing."""
+    return f"{EVENT}{reporter}/{kind}/{thing}/"
+
+
+def event(reporter: str, kind: str, thing: str, event_id: str) -> str:
+    """Something that happened to a thing; lease-bound, never changed, written by the reporter."""
+    return f"{events(reporter, kind, thing)}{event_id}"
 
 
 def last_part(key: str) -> str:

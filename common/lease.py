@@ -4,10 +4,9 @@ import threading
 import time
 from collections.abc import Callable
 
+from common.deadlines import renew_every_s
 from common.errors import LeaseExpired
 from common.store import Store
-
-RENEWALS_PER_TTL = 4
 
 
 class Lease:
@@ -41,7 +40,7 @@ class Lease:
 
     def keep(self, stop: threading.Event, needed: Callable[[], bool] = lambda: True) -> None:
         """Renew the lease until `stop` is set or it is `needed` no more; errors as `renew`."""
-        while not stop.wait(self._ttl_s / RENEWALS_PER_TTL) and needed():
+        while not stop.wait(renew_every_s(self._ttl_s)) and needed():
             self.renew()
 
     def revoke(self) -> None:

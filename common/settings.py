@@ -121,7 +121,51 @@ class HostSettings(_Section):
     reserved_ram_mib: Annotated[int, Field(ge=0)] = 1024
     """Memory that VMs don't get, in MiB."""
     alive_ttl_s: Annotated[int, Field(ge=2, le=60)] = 3
-    """A host that is silent for so many seconds gets no new VMs."""
+    """A host that is silent for so many seconds gets no new VMs; the other times of a host's death follow from it."""
+
+
+class FenceSettings(_Section):
+    """What makes sure that a silent host runs nothing any more, before its VMs are started elsewhere."""
+
+    methods: Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)] = ("self+storage", "manual")
+    """Alternatives, separated by commas, each one fence or several joined by `+` that must all say yes: `self` (the
+    host's own guard), `storage` (nobody holds its disks), `power` (its power is off), `manual` (an admin says so)."""
+    max_dead_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Of all hosts, at most this share (but at least one) may be found dead at once; beyond, an admin must look."""
+    redfish_url: str = ""
+    """`power`: the host's system at its BMC, `{host}` in it stands for the host: `https://bmc-{host}/redfish/v1/Systems/1`."""
+    redfish_user: str = ""
+    """As whom the BMC is asked."""
+    redfish_password_file: str = ""
+    """The file whose content is the password of `redfish_user`."""
+    redfish_ca_file: str = ""
+    """Who signed the BMCs' certificates; empty: anybody whom the system trusts."""
+    power_command: str = ""
+    """`power` without Redfish: a program that gets the host's name, cuts its power, and ends with 0 when it is off."""
+    timeout_s: Annotated[int, Field(ge=1, le=300)] = 20
+    """How long a fence may take."""
+
+
+class SchedulerSettings(_Section):
+    """What the scheduler does besides placing new VMs."""
+
+    moves_per_host: Annotated[int, Field(ge=1, le=100)] = 2
+    """How many VMs may be on their way from one host, and to one host, at a time."""
+    moves_at_once: Annotated[int, Field(ge=1, le=1000)] = 8
+    """How many in the whole cloud."""
+    n_plus_one: Literal["off", "warn", "refuse"] = "warn"
+    """What to do where the loss of the largest host could not be made good: nothing, say so, or place no new VM."""
+    balance_margin: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A VM moves where another host is emptier by more than this (0.2: 20 points); 0: none moves."""
+    balance_moves_per_hour: Annotated[int, Field(ge=0, le=10000)] = 20
+    """How many moves at most that makes."""
+
+
+class EventSettings(_Section):
+    """What is remembered of what happened."""
+
+    ttl_s: Annotated[int, Field(ge=60, le=365 * 24 * 3600)] = 7 * 24 * 3600
+    """For how many seconds."""
 
 
 class StorageSettings(_Section):
@@ -148,6 +192,12 @@ class VmSettings(_Section):
     """The daemon's own lock and key."""
     stop_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 60
     """For how many seconds a guest may shut down before its power is cut."""
+    migration_uri: str = ""
+    """Where other hosts' libvirtd reaches this one's to hand over guests that run, `qemu+tls://h1.example/system` for
+    example; empty: they don't move while they run."""
+    migration_mode: Literal["auto-converge", "post-copy"] = "auto-converge"
+    """What is done with a guest that writes faster than it can be sent: slow it down, or let it go on at the new host
+    and send the rest afterwards (which loses it if either host dies meanwhile)."""
 
 
 class ImageSettings(_Section):
@@ -168,6 +218,9 @@ class Settings(_Section):
     api: ApiSettings = ApiSettings()
     otp: OtpSettings = OtpSettings()
     host: HostSettings = Field(default_factory=HostSettings)
+    fence: FenceSettings = FenceSettings()
+    scheduler: SchedulerSettings = SchedulerSettings()
+    event: EventSettings = EventSettings()
     storage: StorageSettings = StorageSettings()
     vm: VmSettings = VmSettings()
     image: ImageSettings = ImageSettings()

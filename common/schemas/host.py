@@ -1,12 +1,13 @@
 """A VM host: the admin's word on it, what it measured of itself, its sign of life."""
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from common.schemas.record import Part, Record
-from common.schemas.vm import HostName
+from common.schemas.vm import HostName, LabelName, OwnerName
 
 
 class HostState(StrEnum):
@@ -27,12 +28,25 @@ class Overcommit(Part):
     disk: Annotated[float, Field(ge=0.1, le=16)] = 1.0
 
 
+class ConfirmedDead(Part):
+    """An admin's word that a silent host is off, and stays off until it is looked at."""
+
+    boot_id: str
+    """Of which boot of the host it speaks: a later one is not meant."""
+    at: datetime
+    by: str
+
+
 class HostRequest(Record):
     """The admin's word on a host; `/v1/host/<name>`. A host without one is enabled with the default overcommit."""
 
     name: HostName
     state: HostState = HostState.ENABLED
     overcommit: Overcommit = Overcommit()
+    labels: dict[LabelName, str] = Field(default_factory=dict)
+    tenants: tuple[OwnerName, ...] = ()
+    """Whose VMs it takes; empty: everybody's."""
+    confirmed_dead: ConfirmedDead | None = None
     generation: int = 1
 
 
@@ -56,6 +70,8 @@ class HostStatus(Record):
     hypervisor: str = ""
     versions: dict[str, str] = Field(default_factory=dict)
     boot_id: str = ""
+    moves_live: bool = False
+    """Its hypervisor can send and take guests that run."""
 
 
 class Alive(Record):
@@ -63,3 +79,5 @@ class Alive(Record):
 
     name: HostName
     boot_id: str
+    guarded_s: float | None = None
+    """So many seconds after the last renewal the host's guard has ended its HA VMs; None: there is no guard."""

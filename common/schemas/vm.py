@@ -95,6 +95,36 @@ class Specs(Part):
     hdd_mib: Annotated[int, Field(ge=0, le=1024 * 1024 * 1024)] = 0
 
 
+GroupName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
+LabelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", max_length=63)]
+
+
+class Affinity(Part):
+    """How a VM is to be placed with regard to its owner's other VMs that name the same group.
+
+    VMs of a group that are `apart` share no host, others share one. What is `hard` is never broken by a placement, what
+    is not is a preference.
+    """
+
+    group: GroupName
+    apart: bool = True
+    hard: bool = False
+
+
+class MoveWish(Part):
+    """That a VM move to another host; `number` counts the wishes for a VM."""
+
+    number: int
+    to: HostName | None = None
+    """None: to whichever host suits best."""
+    cold: bool = False
+    """The guest is shut down and started again, also where it could move while it runs."""
+    cancelled: bool = False
+
+
+DEFAULT_PRIORITY = 50
+
+
 class VmRequest(Record):
     """What the owner wants; `/v1/vm/<uuid>`. Each change by the API counts `generation` up."""
 
@@ -116,13 +146,64 @@ class VmRequest(Record):
     changed_at: datetime | None = None
     """When this generation was requested; None: when it was created."""
     ports: tuple[str, ...] = ()
+    ha: bool = True
+    """When its host is dead it is started on another one. Its host ends it when it loses touch with the cloud."""
+    priority: Annotated[int, Field(ge=0, le=100)] = DEFAULT_PRIORITY
+    """Where room is short after a host's death, VMs with a higher one are served first."""
+    affinity: tuple[Affinity, ...] = ()
+    host_labels: dict[str, str] = Field(default_factory=dict)
+    """Only hosts with all of these labels will do."""
+    move: MoveWish | None = None
+    """The last wish that it move."""
 
 
 class Role(StrEnum):
-    """What a host is to do with a VM: run it, or take it over from another host."""
+    """What a host is to do with a VM."""
 
     RUN = "run"
     INCOMING = "incoming"
+    """Take it over from another host, where it still is."""
+    LEFT = "left"
+    """It has moved to another host: remove what is left of it here."""
+
+
+class Leaving(Part):
+    """That a VM is to leave the host that this order is for."""
+
+    to: HostName
+    epoch: int
+    """That of the incoming placement on `to`."""
+    live: bool
+    """The guest goes on running meanwhile; else it is shut down first."""
+    copies_disks: bool = False
+    """The hosts share no store: the disks move, too."""
+    uri: str = ""
+    """Where the hypervisor of `to` takes the guest. Empty until that host is ready: nothing begins before."""
+    cancelled: bool = False
+    """It is to stay, if it has not left yet."""
+
+
+class Cause(StrEnum):
+    """Why a VM was given the host that it has."""
+
+    NEW = "new"
+    DEAD = "dead"
+    """Its host was found dead."""
+    DRAIN = "drain"
+    BALANCE = "balance"
+    ASKED = "asked"
+
+
+class Choice(Part):
+    """How the scheduler chose a host: what it looked at, for people to read."""
+
+    cause: Cause
+    hosts: int
+    """How many there were."""
+    refused: dict[str, int] = Field(default_factory=dict)
+    """How many of them would not do, by the reason ("draining", "RAM full", "apart from group web" ...)."""
+    scores: tuple[tuple[str, float], ...] = ()
+    """The best of the others, each with how full it would have become (0 to 1); the chosen host is the first."""
 
 
 class Placement(Record):
@@ -136,6 +217,15 @@ class Placement(Record):
     generation: int
     request: VmRequest
     placed_at: datetime
+    choice: Choice | None = None
+    leaving: Leaving | None = None
+    """RUN: the VM is on its way to another host."""
+    coming_from: HostName | None = None
+    """INCOMING: the host where it still is."""
+    copies_disks: bool = False
+    """INCOMING: the disks come, too, so empty ones are to be ready for them."""
+    moved: int = 0
+    """The number of the last wish to move that was dealt with, whatever came of it."""
 
 
 class Event(Part):
@@ -153,6 +243,34 @@ class Console(Part):
 
     url: str
     token: Annotated[str, Field(repr=False)]
+
+
+class MoveState(StrEnum):
+    """How far a host is with its part of a move."""
+
+    READY = "ready"
+    """The new host can take the guest."""
+    RUNNING = "running"
+    """The old host is sending it."""
+    DONE = "done"
+    """The old host has no guest any more, and can't have it again: the new one has it, or it is off."""
+    FAILED = "failed"
+    """The VM is where it was; the reason says why."""
+    UNCERTAIN = "uncertain"
+    """The old host has no guest and can't tell whether the new one has it."""
+
+
+class MoveReport(Part):
+    """A host's word on a move, which the epoch of the incoming placement names."""
+
+    epoch: int
+    state: MoveState
+    uri: str = ""
+    """READY: where the hypervisor takes the guest."""
+    has_guest: bool = False
+    """On the new host: the guest has arrived and runs (or is paused, as it was)."""
+    percent: int = 0
+    reason: str = ""
 
 
 EVENTS_KEPT = 20
@@ -177,4 +295,5 @@ class VmStatus(Record):
     """When `actual` became what it is."""
     addresses: tuple[str, ...] = ()
     console: Console | None = None
+    move: MoveReport | None = None
     events: tuple[Event, ...] = ()
