@@ -42,6 +42,8 @@ class HostRequest(Record):
 
     name: HostName
     state: HostState = HostState.ENABLED
+    drain_cold: bool = False
+    """DRAINING: guests that can't leave while they run are shut down and started again elsewhere."""
     overcommit: Overcommit = Overcommit()
     labels: dict[LabelName, str] = Field(default_factory=dict)
     tenants: tuple[OwnerName, ...] = ()

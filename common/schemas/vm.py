@@ -120,6 +120,7 @@ class MoveWish(Part):
     cold: bool = False
     """The guest is shut down and started again, also where it could move while it runs."""
     cancelled: bool = False
+    """The wish is that it stay: a move that is under way is cancelled."""
 
 
 DEFAULT_PRIORITY = 50
@@ -206,6 +207,18 @@ class Choice(Part):
     """The best of the others, each with how full it would have become (0 to 1); the chosen host is the first."""
 
 
+class Tried(Part):
+    """A move that failed, or that could not even begin."""
+
+    at: datetime
+    cause: Cause
+    to: HostName | None = None
+    """None: no host would do."""
+    reason: str
+    times: int = 1
+    """How many have failed in a row."""
+
+
 class Placement(Record):
     """The order to a host; `/v1/placement/<host>/<uuid>`. It carries the whole request: a host reads no second key.
 
@@ -226,6 +239,8 @@ class Placement(Record):
     """INCOMING: the disks come, too, so empty ones are to be ready for them."""
     moved: int = 0
     """The number of the last wish to move that was dealt with, whatever came of it."""
+    tried: Tried | None = None
+    """RUN: the last move to another host, if it failed."""
 
 
 class Event(Part):
