@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from common.schemas.host import HostState
 from common.schemas.record import Record
-from common.schemas.vm import Actual, Placement, Specs, VmRequest
+from common.schemas.vm import Actual, MoveReport, Placement, Specs, VmRequest
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -24,6 +24,7 @@ class BriefStatus(Record):
     actual: Actual
     reason: str = ""
     since: datetime
+    move: MoveReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
