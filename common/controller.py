@@ -14,7 +14,8 @@ from typing import Generic, Protocol, TypeVar
 
 from common.cache import Cache, Cached
 from common.decision import Decision, Failure
-from common.errors import Conflict, LeadershipLost, PermanentError, StoreError, UcloudError, Unavailable
+from common.errors import Conflict, LeadershipLost, PermanentError, Refused, StoreError, UcloudError, Unavailable
+from common.events import StatusEvents
 from common.metrics import Metrics
 from common.queue import WorkQueue
 from common.schemas.record import Record
@@ -92,8 +93,13 @@ class Controller(Generic[R, S, O, A]):
         self._failures: dict[str, tuple[int, Failure]] = {}
         self._queue = WorkQueue()
         self._reported: dict[str, S] = {}
+        self._events: StatusEvents[R, S] | None = None
         requests.subscribe(lambda key: self.look(key.removeprefix(requests.prefix)))
         statuses.subscribe(self._look_unless_reported)
+
+    def tell_events(self, events: StatusEvents[R, S]) -> None:
+        """Have what is new in a status told as events, too, in the transaction that writes it."""
+        self._events = events
 
     def look(self, name: str, after_s: float = 0) -> None:
         """Something may have happened to `name`: look at it."""
@@ -216,20 +222,32 @@ class Controller(Generic[R, S, O, A]):
             revision = entry.mod_revision if entry else 0
         guard = self._guard() if self._guard else None
         compares = [unchanged(key, revision)] + ([guard] if guard else [])
-        operation: Operation = Delete(key)
+        operations: list[Operation] = [Delete(key)]
         self._reported.pop(name, None)
         if status is not None:
-            operation = Put(key, status.to_json())
+            operations = [Put(key, status.to_json())]
             self._reported[name] = status
+        operations += self._news(name, known.record if known else None, status)
         try:
-            revision = self._store.commit(compares, [operation])
+            revision = self._store.commit(compares, operations)
         except LeadershipLost:
+            raise
+        except Refused:
+            if self._events:
+                self._events.forget_leases(operations)
             raise
         except Conflict:
             # This daemon is the key's only writer, so what the cache holds is not what etcd has.
             self._statuses.refresh()
             raise
         self._statuses.note(key, status, revision)
+
+    def _news(self, name: str, before: S | None, after: S | None) -> tuple[Put, ...]:
+        """The events of a change of status."""
+        if self._events is None:
+            return ()
+        request = self._requests.get(self._requests.prefix + name)
+        return self._events.tell(name, request.record if request else None, before, after)
 
 
 def _is_of_the_store(error: UcloudError) -> bool:

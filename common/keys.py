@@ -12,7 +12,9 @@ PLACEMENT = f"{ROOT}placement/"
 STATUS_VM = f"{ROOT}status/vm/"
 HOST = f"{ROOT}host/"
 STATUS_HOST = f"{ROOT}status/host/"
+INVENTORY = f"{ROOT}status/inventory/"
 ALIVE = f"{ROOT}alive/"
+STATUS_ALIVE = f"{ROOT}status/alive/"
 IMAGE = f"{ROOT}image/"
 STATUS_IMAGE = f"{ROOT}status/image/"
 IMAGE_USE = f"{ROOT}image-use/"
@@ -36,6 +38,7 @@ NO_HOST = "-"
 API_REPORTER = "-api"
 SCHEDULER_REPORTER = "-scheduler"
 JUDGE_REPORTER = "-judge"
+IMAGE_REPORTER = "-image"
 """Who tells of events beside the hosts, none of which can be called so."""
 
 
@@ -74,9 +77,19 @@ def host_status(name: str) -> str:
     return f"{STATUS_HOST}{name}"
 
 
+def inventory(name: str) -> str:
+    """Where a host tells what there is on it, written by ucloud_vm on that host."""
+    return f"{INVENTORY}{name}"
+
+
 def alive(name: str) -> str:
     """Lease-bound sign of life of a host, written by ucloud_host on that host."""
     return f"{ALIVE}{name}"
+
+
+def last_alive(name: str) -> str:
+    """What a host's sign of life said last; it stays when that is gone. Written with it, in the same transaction."""
+    return f"{STATUS_ALIVE}{name}"
 
 
 def image(image_uuid: str) -> str:
@@ -150,7 +163,7 @@ def leader(daemon: str) -> str:
 
 
 def verdict(host_name: str) -> str:
-    """What the elected judge, a ucloud_host, holds of a silent host."""
+    """What the elected judge, a ucloud_host, holds of a silent host; a host that is back removes its own."""
     return f"{VERDICT}{host_name}"
 
 

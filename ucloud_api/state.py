@@ -28,7 +28,7 @@ from ucloud_api.guard import Guard
 from ucloud_api.journal import Journal
 from ucloud_api.last_writes import LastWrites
 from ucloud_api.leavers import Leavers
-from ucloud_api.lent_lease import LentLease
+from common.lent_lease import LentLease
 from ucloud_api.otp import OtpClient
 from ucloud_api.placements import PlacementIndex
 from ucloud_api.things import Audience, Things

@@ -6,7 +6,7 @@ do harm (reads, leases, and transactions whose compares make a second run a no-o
 """
 
 from common.store.connection import EtcdOptions
-from common.store.kv import Entry, Listing, Store
+from common.store.kv import Entry, Listing, Range, Store
 from common.store.transaction import (
     MAX_OPERATIONS,
     Compare,
@@ -33,6 +33,7 @@ __all__ = [
     "News",
     "Operation",
     "Put",
+    "Range",
     "Store",
     "Watch",
     "absent",

@@ -46,6 +46,18 @@ class Listing:
     revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Of the entries below `prefix` those behind `after` that were written since a revision; the first `limit`."""
+
+    prefix: str
+    after: str = ""
+    """What of the keys comes behind the prefix; empty: from the first on."""
+    since: int = 0
+    limit: int = 0
+    """0: all."""
+
+
 class Store:
     """etcd as ucloud uses it. Safe to use from many threads; make it after a fork, not before."""
 
@@ -68,14 +80,14 @@ class Store:
         """All entries whose keys start with `prefix`, in key order, read in pages at one revision."""
         while True:
             try:
-                return self._list_once(prefix, page)
+                return self.list_at(0, prefix, page)
             except Compacted:
                 continue  # the pages' revision went away while they were read; a fresh one won't soon
 
-    def _list_once(self, prefix: str, page: int) -> Listing:
+    def list_at(self, revision: int, prefix: str, page: int = _PAGE) -> Listing:
+        """The same as of a revision (0: now); Compacted when that is not known any more."""
         start, end = prefix.encode(), prefix_end(prefix)
         entries: list[Entry] = []
-        revision = 0
         while True:
             request = rpc_pb2.RangeRequest(key=start, range_end=end, limit=page, revision=revision)
             try:
@@ -89,6 +101,17 @@ class Store:
             if not answer.more:
                 return Listing(tuple(entries), revision)
             start = answer.kvs[-1].key + b"\0"
+
+    def list_ranges(self, ranges: Sequence[Range]) -> Listing:
+        """The entries of many short ranges, in a few calls; all up to the listing's revision is in it."""
+        entries: list[Entry] = []
+        revisions: list[int] = []
+        for start in range(0, len(ranges), MAX_OPERATIONS):
+            request = rpc_pb2.TxnRequest(success=[_range(each) for each in ranges[start : start + MAX_OPERATIONS]])
+            answer = self._connection.call(lambda stubs: stubs.kv.Txn, request, _PAGE_TIMEOUT_S)
+            revisions.append(answer.header.revision)
+            entries.extend(_entry(kv) for response in answer.responses for kv in response.response_range.kvs)
+        return Listing(tuple(entries), min(revisions, default=0))
 
     def commit(self, compares: Sequence[Compare], operations: Sequence[Operation]) -> int:
         """Do all `operations` if all `compares` hold, else none; returns the revision.
@@ -173,6 +196,14 @@ class Store:
     def close(self) -> None:
         """End all calls and watches."""
         self._connection.close()
+
+
+def _range(wanted: Range) -> Any:
+    start = wanted.prefix.encode() + (wanted.after.encode() + b"\0" if wanted.after else b"")
+    request = rpc_pb2.RangeRequest(
+        key=start, range_end=prefix_end(wanted.prefix), limit=wanted.limit, min_mod_revision=wanted.since
+    )
+    return rpc_pb2.RequestOp(request_range=request)
 
 
 def _entry(kv: Any) -> Entry:
