@@ -11,6 +11,7 @@ docs/fencing.md has the proof.
 """
 
 RENEWALS_PER_TTL = 4
+_GUARD_TTLS = 1.5
 
 
 def renew_every_s(ttl_s: float) -> float:
@@ -20,12 +21,23 @@ def renew_every_s(ttl_s: float) -> float:
 
 def guard_s(ttl_s: float) -> float:
     """So long after it sent the last accepted renewal, a host's guard ends its HA VMs."""
-    return 1.5 * ttl_s
+    return _GUARD_TTLS * ttl_s
 
 
-def self_fence_wait_s(ttl_s: float, guarded_s: float) -> float:
+def self_fence_wait_s(guarded_s: float) -> float:
     """So long after it saw a host's sign of life gone, the judge may take the guard's work for done.
 
-    `guarded_s` is what the host said of its guard. A quarter of the TTL is for the killing itself.
+    `guarded_s` is what the host said of its guard; it says which TTL the host has, whatever the judge's own is. A
+    quarter of the TTL is for the killing itself.
     """
-    return max(0.0, guarded_s - ttl_s) + 0.25 * ttl_s
+    ttl_s = guarded_s / _GUARD_TTLS
+    return guarded_s - ttl_s + 0.25 * ttl_s
+
+
+def settle_s(ttl_s: float) -> float:
+    """So long after it saw a host silent, the judge cuts no power.
+
+    Hosts that were cut off at one moment have sent their last renewals up to a quarter of a TTL apart, and etcd looks
+    for leases that are over each half second: by then the judge knows how many there are.
+    """
+    return 0.75 * ttl_s

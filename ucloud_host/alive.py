@@ -15,7 +15,7 @@ from common import keys, log, settings, systemd
 from common.errors import ConfigurationError, Conflict, LeaseExpired, MalformedRecord, StoreError, Unavailable
 from common.lease import Lease
 from common.schemas.host import Alive
-from common.store import Entry, EtcdOptions, Put, Store, unchanged
+from common.store import Delete, Entry, EtcdOptions, Operation, Put, Store, unchanged
 from ucloud_host.boot import boot_id
 
 _log = logging.getLogger(__name__)
@@ -55,10 +55,22 @@ class SignOfLife:
                 entry = None
             else:
                 return lease
+        verdict_key = keys.verdict(self._record.name)
+        verdict = self._store.get(verdict_key)
         lease = Lease.grant(self._store, self._ttl_s)
-        compare = unchanged(key, entry.mod_revision if entry else 0)
-        self._store.commit([compare], [Put(key, self._record.to_json(), lease.id)])
+        compares = [
+            unchanged(key, entry.mod_revision if entry else 0),
+            unchanged(verdict_key, verdict.mod_revision if verdict else 0),
+        ]
+        # The verdict goes in the same transaction: neither the judge nor the scheduler can act on it any more.
+        self._store.commit(compares, [*said(self._record, lease.id), *([Delete(verdict_key)] if verdict else [])])
         return lease
+
+
+def said(record: Alive, lease_id: int) -> list[Operation]:
+    """What writes a sign of life: with the lease's, what stays of it, so that the judge knows for sure what it said."""
+    value = record.to_json()
+    return [Put(keys.alive(record.name), value, lease_id), Put(keys.last_alive(record.name), value)]
 
 
 def _owner(entry: Entry) -> str | None:

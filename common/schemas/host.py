@@ -33,6 +33,8 @@ class ConfirmedDead(Part):
 
     boot_id: str
     """Of which boot of the host it speaks: a later one is not meant."""
+    since: datetime
+    """Of which silence it speaks: `since` of the verdict that the admin saw. A later one is not meant."""
     at: datetime
     by: str
 

@@ -15,11 +15,15 @@ class Sentence(StrEnum):
     SILENT = "SILENT"
     """Its sign of life is gone, and it may still run VMs: nothing of it is started elsewhere."""
     DEAD = "DEAD"
-    """A fence worked: nothing of it writes to a disk any more, until it takes up its sign of life again."""
+    """A fence worked: none of its HA VMs writes to a disk any more, until it takes up its sign of life again."""
 
 
 class Verdict(Record):
-    """`/v1/verdict/<host>`; removed when the host is alive again."""
+    """`/v1/verdict/<host>`, made while the sign of life is absent, removed in the transaction that takes it up again.
+
+    So a verdict that exists says that the host was not alive since; and who compares it in a transaction knows that the
+    host is not back yet.
+    """
 
     host: HostName
     sentence: Sentence

@@ -66,7 +66,7 @@ def test_a_vm_lives_its_life_and_no_daemon_is_refused_anything(cloud: Cloud) -> 
     [
         ("h1", "/v1/account/alice"),
         ("h1", "/v1/vm/"),
-        ("h1", "/v1/placement/h2/"),
+        ("h1", "/v1/status/vm/h2/x"),
         ("h1", "/v1/otp/ucloud/alice"),
         ("ucloud-api", "/v1/otp/ucloud/alice"),
         ("ucloud-scheduler", "/v1/otp/ucloud/alice"),
@@ -85,6 +85,9 @@ def test_a_daemon_reads_nothing_that_is_not_its_business(cloud: Cloud, user: str
         ("h1", "/v1/status/vm/h2/x"),
         ("h1", "/v1/alive/h2"),
         ("h1", "/v1/alive/h10"),
+        ("h1", "/v1/status/alive/h2"),
+        ("h1", "/v1/host/h1"),
+        ("h1", "/v1/leader/scheduler"),
         ("h1", "/v1/placement/h1/x"),
         ("ucloud-scheduler", "/v1/account/alice"),
         ("ucloud-api", "/v1/placement/h1/x"),
