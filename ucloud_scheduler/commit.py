@@ -15,7 +15,7 @@ from common.errors import Conflict, LeadershipLost, UcloudError
 from common.schemas.record import Record
 from common.store import MAX_OPERATIONS, Compare, Delete, Operation, Put, Store, absent, unchanged
 from ucloud_scheduler.views import Vm
-from ucloud_scheduler.writes import Clear, Place, Release, Report, Update, Write
+from ucloud_scheduler.writes import Clear, Move, Place, Release, Report, Update, Write
 
 Expect = Callable[[str, Record, bytes], None]
 _log = logging.getLogger(__name__)
@@ -130,12 +130,30 @@ def _step(write: Write) -> Step:
             key = keys.placement(write.host, vm.uuid)
             same_placement = unchanged(key, vm.placements[write.host].revision)
             return _puts(write, (same_request, same_placement), {key: write.placement})
+        case Move():
+            return _move(write, same_request)
         case Report():
             return _puts(write, (same_request,), {keys.vm_status(keys.NO_HOST, vm.uuid): write.status})
         case Clear():
             return _puts(write, (), {keys.vm_status(keys.NO_HOST, vm.uuid): None})
         case Release():
             return _release(write)
+
+
+def _move(write: Move, same_request: Compare) -> Step:
+    vm = write.vm
+    seen = [unchanged(keys.placement(host, vm.uuid), placed.revision) for host, placed in vm.placements.items()]
+    seen += [absent(keys.placement(host, vm.uuid)) for host in write.placements if host not in vm.placements]
+    seen += [
+        unchanged(keys.vm_status(host, vm.uuid), reported.revision)
+        for host, reported in vm.statuses.items()
+        if reported.record  # of one that can't be read, the revision is not known; nothing was read from it
+    ]
+    seen += [unchanged(keys.verdict(host), revision) for host, revision in write.dead.items()]
+    records: dict[str, Record | None] = {
+        keys.placement(host, vm.uuid): placement for host, placement in write.placements.items()
+    }
+    return _puts(write, (same_request, *seen), records)
 
 
 def _release(write: Release) -> Step:

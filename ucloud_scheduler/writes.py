@@ -27,6 +27,20 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """Change the placements of a VM that moves (None: removed), all of them at once or none.
+
+    It rests on all of its placements and statuses as they were, and on the verdicts in `dead` (the revision, by host).
+    """
+
+    vm: Vm
+    placements: Mapping[str, Placement | None]
+    what: str = ""
+    """What becomes of the VM, for the log: "has moved from h1 to h2"."""
+    dead: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Tell the owner why the VM is not placed, or not resized."""
 
@@ -49,7 +63,7 @@ class Release:
     request: VmRequest
 
 
-Write = Place | Update | Report | Clear | Release
+Write = Place | Update | Move | Report | Clear | Release
 
 
 @dataclass(frozen=True, slots=True)
