@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from common import keys
@@ -183,7 +184,9 @@ def test_an_api_that_is_away_is_said_in_one_line(tmp_path: Path) -> None:
     assert "can't be reached; is ucloud-api running?" in said.one_line()
 
 
-def test_etcd_away_is_said_and_waited_for_but_not_for_ever(ucloud: Run, world: World, etcd: EtcdCluster) -> None:
+def test_etcd_away_is_said_and_waited_for_but_not_for_ever(
+    ucloud: Run, world: World, etcd: EtcdCluster, api_url: str
+) -> None:
     world.add_image()
     assert ucloud("vm", "list").status == 0
     etcd.pause(0)
@@ -191,6 +194,7 @@ def test_etcd_away_is_said_and_waited_for_but_not_for_ever(ucloud: Run, world: W
         said = ucloud(*CREATE)
     finally:
         etcd.resume(0)
+        wait_for("the API to be well again", lambda: requests.get(f"{api_url}/healthz", timeout=9).ok, DEADLINE_S)
     assert said.status == 6
     *tries, last = said.err.splitlines()
     assert tries
