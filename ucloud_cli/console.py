@@ -29,6 +29,7 @@ from ucloud_cli.problems import error_of
 
 _END = b"\x1d"  # ctrl-]
 _CONNECT_TIMEOUT_S = 10.0
+_GOODBYE_S = 2.0
 # A connection whose other end is lost without a word is noticed after some 30 seconds.
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -121,13 +122,15 @@ class _Conversation:
         thread.start()
         try:
             in_time = self._type(ended)
-            heard_all = not in_time or bool(select.select([ended], [], [], 0)[0])
+            heard_all = bool(select.select([ended], [], [], 0)[0])
         finally:
+            self._leave(thread)
             os.close(ended)
-            self._leave()
+        if not heard_all:
+            self._broke, self.last_words = False, ""  # this side has ended it
         if not in_time and self._until:
             self.failure = f'did not show "{self._until.decode()}" within {self._timeout_s:.0f} s'
-        elif in_time and heard_all and self._broke:
+        elif self._broke:
             self.failure = f"broke off: {self.last_words}"
         elif in_time and heard_all and self._until and not self._found:
             self.failure = f'ended before it showed "{self._until.decode()}"'
@@ -156,10 +159,15 @@ class _Conversation:
             if end:
                 return True
 
-    def _leave(self) -> None:
+    def _leave(self, thread: threading.Thread) -> None:
         """Say goodbye, so that the console is free for the next one at once; the answer is not waited for."""
         with suppress(websocket.WebSocketException, OSError):
             self._connection.send_close()
+        with suppress(OSError):
+            # Not closed under the hands of the thread that reads from it; nor does TLS need to know.
+            if self._connection.sock:
+                socket.socket.shutdown(self._connection.sock, socket.SHUT_RDWR)
+        thread.join(_GOODBYE_S)
         self._connection.shutdown()  # type: ignore[no-untyped-call]
 
     def _hear(self, hearing: int) -> None:
@@ -173,7 +181,7 @@ class _Conversation:
                 self._print(data)
         except BrokenPipeError:
             return  # nobody reads any more what is printed
-        except (websocket.WebSocketException, OSError):
+        except (websocket.WebSocketException, OSError, ValueError):  # ValueError: TLS was read from after its end
             self._broke, self.last_words = True, "the connection to the API is lost"
         finally:
             os.close(hearing)
