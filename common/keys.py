@@ -177,6 +177,17 @@ def event(reporter: str, kind: str, thing: str, event_id: str) -> str:
     return f"{events(reporter, kind, thing)}{event_id}"
 
 
+def reporter_of(event_key: str) -> str:
+    """Who tells of an event."""
+    return event_key.removeprefix(EVENT).split("/", 1)[0]
+
+
+def kind_and_thing(event_key: str) -> tuple[str, str]:
+    """The kind and the name of what an event happened to."""
+    _, kind, thing, _ = event_key.rsplit("/", 3)
+    return kind, thing
+
+
 def last_part(key: str) -> str:
     """The id at the end of a key: the VM's uuid of a placement, the host of `/v1/alive/<host>`."""
     return key.rsplit("/", 1)[1]

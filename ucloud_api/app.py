@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import UnsupportedMediaType
 
 from common.errors import Conflict
-from ucloud_api import auth, console, document, host, idempotency, image, problems, session, user, vm
+from ucloud_api import auth, console, document, events, host, idempotency, image, problems, session, user, vm
 from ucloud_api.metrics import HttpMetrics, registry_to_show
 from ucloud_api.state import State
 from ucloud_api.vm_views import VmViews
@@ -34,7 +34,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    for module in (session, user, vm, console, host, image):
+    for module in (session, user, vm, console, host, image, events):
         app.register_api(module.blueprint)
     problems.register(app)
     _count(app, HttpMetrics(state.metrics.registry))

@@ -5,17 +5,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from common.admission import Step
 from common.cache import Cache
 from common.errors import Conflict, LeaseExpired, Refused
+from common.schemas.event import EventRecord
 from common.schemas.record import Record
 from common.store import Put, unchanged
 from ucloud_api import idempotency
+from ucloud_api.auth import current_caller
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem
 from ucloud_api.state import STORE_TIMEOUT_S, State
+from ucloud_api.told import asked, subject
 
 R = TypeVar("R", bound=Record)
 TRIES = 5
@@ -47,11 +51,23 @@ def commit(state: State, step: Step) -> int:
     try:
         return state.store.commit(step.compares, step.operations)
     except Refused as error:
-        lease = next((each.lease for each in step.operations if isinstance(each, Put) and each.lease), 0)
-        if not lease or error.code != "NOT_FOUND":
+        leases = {each.lease for each in step.operations if isinstance(each, Put) and each.lease}
+        if not leases or error.code != "NOT_FOUND":
             raise
-        state.answers_lease.forget(lease)
-        raise LeaseExpired("the lease of the answers is gone; another one is lent now") from error
+        for lease in leases:
+            state.answers_lease.forget(lease)
+        state.events.forget_leases(step.operations)
+        raise LeaseExpired("a lease that was lent is gone; another one is lent now") from error
+
+
+def told(state: State, before: Record | None, after: Record | None) -> Step:
+    """A step that remembers that the caller asked for `before` to become `after`."""
+    known = after or before
+    about = subject(known) if known and before != after else None
+    if about is None:
+        return Step((), ())
+    event = EventRecord(at=datetime.now(UTC), what=asked(before, after), owner=about.owner, by=current_caller().user)
+    return Step((), state.events.tell(about.kind, about.name, event))
 
 
 def write(record: R, key: str, revision: int) -> Step:
@@ -117,6 +133,8 @@ def _part(state: State, plan: Plan[R], current: R | None, wanted: R, revision: i
         part = plan.step(current, wanted, revision)
     else:
         part = write(wanted, plan.key, revision)
+    if wanted != current:
+        part += told(state, current, wanted)
     if plan.answer_of:
         unwritten = revision if wanted == current else 0
         part += idempotency.step(state, 202, plan.answer_of(wanted), revision=unwritten)

@@ -15,7 +15,7 @@ from common.schemas.image import ImageActual, ImageRequest, ImageRequested, Imag
 from ucloud_api import idempotency, models, views
 from ucloud_api.answers import answer, etag, json_answer, json_list, names_of, page_of, watchable
 from ucloud_api.auth import Caller, current_caller
-from ucloud_api.change import Plan, attempts, change, commit
+from ucloud_api.change import Plan, attempts, change, commit, told
 from ucloud_api.owner import owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, name_taken, not_found
 from ucloud_api.quick import quick
@@ -62,7 +62,7 @@ def create(body: models.ImageCreate) -> Response:
         account = state.store.get(keys.account(owner))
         if account is None:
             raise not_found("user", owner)
-        step = admission.admit_image(image, account.mod_revision)
+        step = admission.admit_image(image, account.mod_revision) + told(state, None, image)
         try:
             revision = commit(state, step + idempotency.step(state, 202, resource, location))
         except LeaseExpired:
@@ -130,7 +130,7 @@ def list_images(query: models.ImageQuery) -> Response:
 def show(path: models.ThingPath, query: models.WatchQuery) -> Response:
     """One image; with ?watch=1 a stream that begins with it as it is."""
     state, caller, uuid = current_state(), current_caller(), str(path.uuid)
-    image, revision = _read(state, caller, uuid)
+    image, revision = read(state, caller, uuid)
     if not query.watch:
         return answer(_resource(state, image), 200, {"ETag": etag(revision)})
 
@@ -144,7 +144,7 @@ def show(path: models.ThingPath, query: models.WatchQuery) -> Response:
     return stream(state, source)
 
 
-def _read(state: State, caller: Caller, uuid: str) -> tuple[ImageRequest, int]:
+def read(state: State, caller: Caller, uuid: str) -> tuple[ImageRequest, int]:
     """An image that the caller may see, with the revision of its request; ApiProblem (404)."""
     state.await_caches(*state.image_caches)
     key = keys.image(uuid)
@@ -175,7 +175,7 @@ def _own(image: ImageRequest | None, caller: Caller, uuid: str) -> ImageRequest:
 def patch(path: models.ThingPath, body: models.ImagePatch) -> Response:
     """Rename an image, or say whether everybody may use it."""
     state, caller, uuid = current_state(), current_caller(), str(path.uuid)
-    _read(state, caller, uuid)
+    read(state, caller, uuid)
 
     def decide(current: ImageRequest | None) -> ImageRequest:
         image = _own(current, caller, uuid)
@@ -204,7 +204,7 @@ def patch(path: models.ThingPath, body: models.ImagePatch) -> Response:
 def delete(path: models.ThingPath) -> Response:
     """Ask for an image to be removed; refused while a VM uses it. A second time is no error."""
     state, caller, uuid = current_state(), current_caller(), str(path.uuid)
-    _read(state, caller, uuid)
+    read(state, caller, uuid)
 
     def decide(current: ImageRequest | None) -> ImageRequest:
         image = _own(current, caller, uuid)

@@ -15,7 +15,9 @@ from flask import current_app, request
 from common import keys
 from common.cache import Cache, Cached
 from common.errors import UcloudError, Unavailable
+from common.events import EventLog
 from common.health import Health
+from common.lent_lease import LentLease
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
@@ -24,11 +26,11 @@ from common.schemas.user import Account, Session
 from common.schemas.vm import Placement, VmRequest, VmStatus
 from common.settings import Settings
 from common.store import EtcdOptions, Store
+from ucloud_api.event_feed import EventFeed
 from ucloud_api.guard import Guard
 from ucloud_api.journal import Journal
 from ucloud_api.last_writes import LastWrites
 from ucloud_api.leavers import Leavers
-from common.lent_lease import LentLease
 from ucloud_api.otp import OtpClient
 from ucloud_api.placements import PlacementIndex
 from ucloud_api.things import Audience, Things
@@ -66,6 +68,8 @@ class State:
         self.hub = Hub(configuration.api.threads * 3 // 4)
         self.leavers = Leavers()
         self.answers_lease = LentLease(self.store, configuration.api.idempotency_ttl_s)
+        self.events = EventLog(self.store, keys.API_REPORTER, configuration.event.ttl_s)
+        self._feed = EventFeed(self.store, self.hub.tell)
         self._stop = threading.Event()
         self._stand_until_s = 0.0
         self._caches: list[Cache[Record]] = []
@@ -133,6 +137,7 @@ class State:
         for cache in self._caches:
             threading.Thread(target=self._keep, args=(cache,), name=f"cache {cache.prefix}", daemon=True).start()
         threading.Thread(target=self._freeze, name="freeze", daemon=True).start()
+        threading.Thread(target=self._feed.run, args=(self._stop,), name="events", daemon=True).start()
         self.leavers.start()
 
     def _freeze(self) -> None:

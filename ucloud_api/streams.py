@@ -16,7 +16,7 @@ from ucloud_api.journal import Journal
 from ucloud_api.permit import current_permit
 from ucloud_api.state import State
 from ucloud_api.things import Audience
-from ucloud_api.watch import Subscription
+from ucloud_api.watch import Subscription, Topic
 
 HEARTBEAT_S = 15.0
 _CATCH_UP_S = 2.5
@@ -50,10 +50,26 @@ class Source:
         return all(cache.wait_revision(revision, _CATCH_UP_S) for cache in self.caches)
 
 
+Follow = Callable[[Subscription, Callable[[], float], Callable[[], bool]], Iterator[bytes]]
+"""The events for a subscription; how long to wait for news, in seconds; whether the client may still be told any."""
+
+
 def stream(state: State, source: Source) -> Response:
     """Follow `source`: first what is, or what changed after Last-Event-ID, then each change."""
+    last_event_id = request.headers.get("Last-Event-ID")
+    return serve(
+        state,
+        (source.kind, source.name),
+        lambda subscription, wait_s, is_allowed: Follower(source, subscription, wait_s, is_allowed).events(
+            last_event_id
+        ),
+    )
+
+
+def serve(state: State, topic: Topic, follow: Follow) -> Response:
+    """A stream of what `follow` gives, which is woken by the news of a topic, for as long as its session allows it."""
     permit = current_permit()
-    subscription = state.hub.subscribe((source.kind, source.name), *permit.topics)
+    subscription = state.hub.subscribe(topic, *permit.topics)
     client = request.environ.get("gunicorn.socket")
     if client is not None:
         state.leavers.watch(client, subscription.close)
@@ -64,8 +80,8 @@ def stream(state: State, source: Source) -> Response:
         if client is not None:
             state.leavers.forget(client)
 
-    follower = Follower(source, subscription, lambda: min(HEARTBEAT_S, permit.left_s), lambda: permit.holds(state))
-    body = _Body(follower.events(request.headers.get("Last-Event-ID")), leave)
+    events = follow(subscription, lambda: min(HEARTBEAT_S, permit.left_s), lambda: permit.holds(state))
+    body = _Body(events, leave)
     return Response(body, mimetype=_MEDIA_TYPE, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
 
 
@@ -108,12 +124,12 @@ class Follower:
             position = self._source.position()
             names = self._subscription.take()
             if names:
-                yield from _numbered(self._news(names), position)
+                yield from numbered(self._news(names), position)
             elif not happened:
                 yield f": still here\nid: {position}\n\n".encode()
 
     def _first(self, last_event_id: str | None) -> Iterator[bytes]:
-        resumed_at = _revision(last_event_id) if last_event_id else None
+        resumed_at = revision_of(last_event_id) if last_event_id else None
         is_near = resumed_at is not None and self._source.catch_up(resumed_at)
         # Read before what is told is looked at: all that happened until then is in it.
         position = self._source.position()
@@ -121,12 +137,12 @@ class Follower:
         if changed is not None:
             self._is_resumed = True
             names = [name for name in changed if self._source.name in (None, name)]
-            yield from _numbered(self._news(names), position)
+            yield from numbered(self._news(names), position)
             yield f": all is told up to here\nid: {position}\n\n".encode()
             return
         if last_event_id:
             yield _event(b"{}", "reset")
-        yield from _numbered(self._news(self._source.names()), position)
+        yield from numbered(self._news(self._source.names()), position)
         if not self._told:
             yield f": there is nothing yet\nid: {position}\n\n".encode()
 
@@ -160,13 +176,13 @@ class Follower:
             del self._told[name]
 
 
-def _revision(last_event_id: str) -> int | None:
+def revision_of(last_event_id: str) -> int | None:
     """The revision that an id of ours is; None for anything else."""
     is_ours = last_event_id.isascii() and last_event_id.isdigit() and len(last_event_id) <= _MOST_DIGITS
     return int(last_event_id) if is_ours else None
 
 
-def _numbered(news: Iterable[tuple[bytes, str]], position: int) -> Iterator[bytes]:
+def numbered(news: Iterable[tuple[bytes, str]], position: int) -> Iterator[bytes]:
     """The events, of which the last one says up to where all has been told."""
     held: tuple[bytes, str] | None = None
     for each in news:

@@ -18,7 +18,7 @@ from common.store import Put, absent, unchanged
 from ucloud_api import idempotency, models
 from ucloud_api.answers import answer, etag, json_answer
 from ucloud_api.auth import current_caller, require_admin
-from ucloud_api.change import attempts, commit, write
+from ucloud_api.change import attempts, commit, told, write
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.session import end_sessions_of
@@ -137,7 +137,8 @@ def create(body: models.UserCreate) -> Response:
     location = f"{_PATH}/{body.name}"
     resource = _resource(account, Amounts()).model_dump_json().encode()
     for _ in attempts("it"):
-        step = Step((absent(key),), (Put(key, account.to_json()),)) + idempotency.step(state, 201, resource, location)
+        step = Step((absent(key),), (Put(key, account.to_json()),)) + told(state, None, account)
+        step += idempotency.step(state, 201, resource, location)
         try:
             revision = commit(state, step)
         except LeaseExpired:
@@ -163,13 +164,13 @@ def patch(path: models.UserPath, body: models.UserPatch) -> Response:
         current, revision = _read(state, name)
         check_if_match(revision)
         wanted = _patched(current, body)
-        step = write(wanted, keys.account(name), revision)
+        step = write(wanted, keys.account(name), revision) + told(state, current, wanted)
         if _is_enabled_admin(current) and not _is_enabled_admin(wanted):
             step += _another_admin(state, name)
         try:
             if wanted != current:
                 state.wrote(state.accounts, commit(state, step))
-        except Conflict:
+        except (Conflict, LeaseExpired):
             continue
         if not wanted.enabled or wanted.realm != current.realm:
             end_sessions_of(state, name)
@@ -198,11 +199,13 @@ def delete(path: models.UserPath) -> Response:
     for _ in attempts("the account"):
         account, revision = _read(state, name)
         check_if_match(revision)
-        step = admission.delete_account(account, revision)
+        step = admission.delete_account(account, revision) + told(state, account, None)
         if _is_enabled_admin(account):
             step += _another_admin(state, name)
         try:
             state.wrote(state.accounts, commit(state, step))
+        except LeaseExpired:
+            continue
         except Conflict as conflict:
             _refuse_if_owner(state, name, conflict)
             continue

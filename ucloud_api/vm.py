@@ -20,7 +20,7 @@ from common.schemas.vm import Specs, Verb, VmRequest
 from ucloud_api import idempotency, models, views
 from ucloud_api.answers import etag, json_answer, json_list, page_of, watchable
 from ucloud_api.auth import Caller, current_caller
-from ucloud_api.change import Changed, Plan, attempts, change, commit
+from ucloud_api.change import Changed, Plan, attempts, change, commit, told
 from ucloud_api.image import find_ready
 from ucloud_api.lifecycle import Wish, decide
 from ucloud_api.owner import owner_of_new
@@ -75,7 +75,7 @@ def create(body: models.VmCreate) -> Response:
         )
         resource = views.vm(VmFacts(vm, image_name=image.name)).model_dump_json().encode()
         step = admission.admit_vm(vm, image_revision, _budget(state, owner))
-        step += idempotency.step(state, 202, resource, location)
+        step += told(state, None, vm) + idempotency.step(state, 202, resource, location)
         try:
             revision = commit(state, step)
         except LeaseExpired:

@@ -1,4 +1,4 @@
-"""The commands that look at a VM's guest: its serial log, its events, its screen, its console."""
+"""The commands that look at a VM's guest: its serial log, its screen, its console."""
 
 import sys
 from pathlib import Path
@@ -9,10 +9,7 @@ from ucloud_cli.console import converse
 from ucloud_cli.errors import CliError
 from ucloud_cli.kind import name_argument
 from ucloud_cli.kinds import VM
-from ucloud_cli.options import Session, pass_session, shared_options, table_options
-from ucloud_cli.output import Column, Columns, local_time, print_list
-
-_EVENTS: Columns = {"AT": Column(lambda event: local_time(event["at"])), "WHAT": Column(lambda event: event["what"])}
+from ucloud_cli.options import Session, pass_session, shared_options
 
 
 @click.command()
@@ -24,17 +21,6 @@ def log(session: Session, name: str, tail_bytes: int | None) -> None:
     """Print a VM's serial log."""
     found = VM.find(session.client, name)
     click.echo(session.client.content(f"{VM.path_of(found)}/log", tail_bytes=tail_bytes), nl=False)
-
-
-@click.command()
-@name_argument(VM)
-@table_options(tuple(_EVENTS))
-@shared_options
-@pass_session
-def events(session: Session, name: str) -> None:
-    """List what happened to a VM of late."""
-    session.layout.check(_EVENTS)
-    print_list(VM.find(session.client, name)["events"], _EVENTS, session.layout)
 
 
 @click.command()

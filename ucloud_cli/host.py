@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import add_list, add_show, name_argument, print_result
 from ucloud_cli.kinds import HOST, HOST_STATES
@@ -18,6 +19,7 @@ def host() -> None:
 
 add_list(host, HOST)
 add_show(host, HOST)
+add_events(host, HOST)
 
 
 @host.command("set")

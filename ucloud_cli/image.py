@@ -2,6 +2,7 @@
 
 import click
 
+from ucloud_cli.events import add_events
 from ucloud_cli.goals import image_goal
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import (
@@ -61,4 +62,5 @@ def set_image(session: Session, name: str, new_name: str | None, public: bool | 
 
 add_list(image, IMAGE)
 add_show(image, IMAGE)
+add_events(image, IMAGE)
 add_delete(image, IMAGE, "Delete an image that no VM uses.", image_goal)

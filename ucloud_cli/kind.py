@@ -61,7 +61,7 @@ class Kind:
 
     def find(self, client: Client, name: str) -> Resource:
         """The one that the user calls `name`; NotFound, or Refused when there are several."""
-        if self.key == "name" or _is_uuid(name):
+        if self.key == "name" or is_uuid(name):
             try:
                 return client.get(self.path_to(name))
             except (NotFound, Misused) as error:
@@ -95,7 +95,8 @@ class Kind:
         return NotFound(f'there is no {self.noun} "{name}"{hint} (ucloud {self.name} list shows them)')
 
 
-def _is_uuid(text: str) -> bool:
+def is_uuid(text: str) -> bool:
+    """Whether it is a uuid as the API writes them."""
     try:
         return len(text) == len(str(UUID(text)))
     except ValueError:

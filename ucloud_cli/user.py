@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import F, add_delete, add_list, add_show, name_argument, new_name, print_result
 from ucloud_cli.kinds import AMOUNTS, USER
@@ -80,4 +81,5 @@ def set_user(session: Session, /, name: str, **said: Any) -> None:
 
 add_list(user, USER)
 add_show(user, USER)
+add_events(user, USER)
 add_delete(user, USER, "Delete a user that owns nothing.")

@@ -5,9 +5,10 @@ from typing import Any
 import click
 
 from common.schemas.vm import Requested
+from ucloud_cli.events import add_events
 from ucloud_cli.goals import notice_goal, vm_goal
 from ucloud_cli.groups import Group
-from ucloud_cli.guest import console, events, log, screenshot
+from ucloud_cli.guest import console, log, screenshot
 from ucloud_cli.kind import add_delete, add_list, add_show, complete_names, finish, name_argument, new_name
 from ucloud_cli.kinds import IMAGE, USER, VM
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options, wait_options
@@ -47,10 +48,11 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     finish(session, VM, accepted, vm_goal(accepted), wait_s)
 
 
-for look in (watch, log, events, console, screenshot):
+for look in (watch, log, console, screenshot):
     vm.add_command(look)
 add_list(vm, VM)
 add_show(vm, VM)
+add_events(vm, VM)
 add_delete(vm, VM, "Delete a VM and its disks.", vm_goal)
 
 

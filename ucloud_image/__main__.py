@@ -6,11 +6,13 @@ import shutil
 from common import daemon, keys
 from common.controller import Controller
 from common.errors import ConfigurationError, TemporaryError
+from common.events import EventLog, StatusEvents
 from common.leader import Election
 from common.schemas.image import ImageRequest, ImageStatus
 from common.storage.directory import DirectoryStore
 from ucloud_image.driver import ImageDriver, Records
 from ucloud_image.leadership import Leadership
+from ucloud_image.news import news
 from ucloud_image.plan import plan
 from ucloud_image.workshop import Workshop
 
@@ -35,6 +37,8 @@ def wire(host: daemon.Daemon) -> None:
     leadership = Leadership(election, (requests, statuses))
     driver = ImageDriver(Records(host.store, requests, statuses, leadership), images, workshop, host.settings.image)
     controller = Controller(host.store, requests, statuses, plan, driver, host.metrics, leadership.guard)
+    log = EventLog(host.store, keys.IMAGE_REPORTER, host.settings.event.ttl_s)
+    controller.tell_events(StatusEvents(log, "image", news))
 
     host.health.add_fact("role", leadership.role)
     host.at_stop(controller.close)

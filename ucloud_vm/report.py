@@ -1,8 +1,10 @@
 """From the status that was reported last to the next one: what is new is an event as well. Pure."""
 
+from collections.abc import Iterator
 from datetime import datetime
 
-from common.schemas.vm import EVENTS_KEPT, Actual, Event, VmStatus
+from common.schemas.event import EventRecord
+from common.schemas.vm import EVENTS_KEPT, Actual, Event, Placement, VmStatus
 
 NOT_ORDERED = "no placement orders this VM to this host"
 
@@ -23,3 +25,11 @@ def report(known: VmStatus, actual: Actual, reason: str, now: datetime) -> VmSta
             "events": events,
         }
     )
+
+
+def news(order: Placement | None, before: VmStatus | None, after: VmStatus | None) -> Iterator[EventRecord]:
+    """What is new in a status, for whom it is kept longer than the status keeps it."""
+    known = frozenset(before.events if before else ())
+    for event in after.events if after else ():
+        if event not in known:
+            yield EventRecord(at=event.at, what=event.what, owner=order.request.owner if order else "")

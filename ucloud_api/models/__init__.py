@@ -3,6 +3,7 @@
 A field's description says what is allowed: a refusal repeats it (ucloud_api.problems).
 """
 
+from ucloud_api.models.event import EventList, EventQuery, ThingEvent
 from ucloud_api.models.host import Amounts, Host, HostList, HostPatch, HostPath, OvercommitOut, OvercommitPatch
 from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
 from ucloud_api.models.session import SessionCreate, SessionCreated, SessionOut
@@ -25,7 +26,9 @@ from ucloud_api.models.vm import (
 
 __all__ = [
     "Amounts",
+    "EventList",
     "EventOut",
+    "EventQuery",
     "Host",
     "HostList",
     "HostPatch",
@@ -49,6 +52,7 @@ __all__ = [
     "SpecsIn",
     "SpecsOut",
     "SpecsPatch",
+    "ThingEvent",
     "ThingPath",
     "User",
     "UserCreate",

@@ -1,0 +1,122 @@
+"""What was asked for, in the words of an event: the difference between a record and what it becomes. Pure."""
+
+from dataclasses import dataclass
+
+from common.schemas.host import HostRequest
+from common.schemas.image import ImageRequest, ImageRequested
+from common.schemas.record import Part, Record
+from common.schemas.size import human_size
+from common.schemas.user import Account
+from common.schemas.vm import Requested, VmRequest
+
+_BOOKKEEPING = frozenset({"version", "uuid", "owner", "generation", "created_at", "changed_at", "force"})
+_VERBS = {
+    Requested.RUNNING: "to run",
+    Requested.SUSPENDED: "to be suspended",
+    Requested.STOPPED: "to be stopped",
+    Requested.DELETED: "to be deleted",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What an event is about, and whose that is (empty: the admins')."""
+
+    kind: str
+    name: str
+    owner: str
+
+
+def subject(record: Record) -> Subject | None:
+    """What the record is a request for; None where nobody remembers what happens to it."""
+    match record:
+        case VmRequest() | ImageRequest():
+            return Subject("vm" if isinstance(record, VmRequest) else "image", record.uuid, record.owner)
+        case HostRequest():
+            return Subject("host", record.name, "")
+        case Account():
+            return Subject("user", record.name, record.name)
+    return None
+
+
+def asked(before: Record | None, after: Record | None) -> str:
+    """What was asked for by making `before` (None: nothing) into `after` (None: nothing any more)."""
+    if after is None:
+        return "deleted"
+    if before is None and isinstance(after, HostRequest):
+        before = HostRequest(name=after.name)
+    if before is None:
+        return f"created: {_first_words(after)}"
+    if isinstance(after, ImageRequest) and after.requested is ImageRequested.DELETED:
+        return "asked to be deleted"
+    parts = [_change(field, *_values(field, before, after)) for field in _changed(before, after)]
+    return "; ".join(parts) or _again(after)
+
+
+def _first_words(record: Record) -> str:
+    match record:
+        case VmRequest():
+            return f"{record.name}, {_show(record.specs)}, {_VERBS[record.requested]}"
+        case ImageRequest():
+            return f"{record.name} from {record.file}"
+        case Account():
+            return f"of the realm {record.realm}{', an admin' if record.is_admin else ''}"
+    return ""
+
+
+def _again(record: Record) -> str:
+    return f"asked again {_VERBS[record.requested]}" if isinstance(record, VmRequest) else "nothing new"
+
+
+def _changed(before: Record, after: Record) -> list[str]:
+    fields = [field for field in type(after).model_fields if field not in _BOOKKEEPING]
+    return [field for field in fields if getattr(before, field, None) != getattr(after, field)]
+
+
+def _values(field: str, before: Record, after: Record) -> tuple[object, object]:
+    return getattr(before, field, None), getattr(after, field)
+
+
+def _change(field: str, old: object, new: object) -> str:
+    match field:
+        case "requested" if isinstance(new, Requested):
+            return f"asked {_VERBS[new]}"
+        case "reboots":
+            return "asked to reboot"
+        case "name":
+            return f"renamed from {old} to {new}"
+        case "specs":
+            return f"resized from {_show(old)} to {_show(new)}"
+        case "move" if isinstance(new, Part):
+            return _move(new.model_dump())
+        case "confirmed_dead":
+            return "its death was confirmed" if new else "the word on its death was taken back"
+    return f"{field.replace('_', ' ')}: {_show(old)} -> {_show(new)}"
+
+
+def _move(wish: dict[str, object]) -> str:
+    if wish.get("cancelled"):
+        return "asked not to move any more"
+    return f"asked to move{' cold' if wish.get('cold') else ''} to {wish.get('to') or 'another host'}"
+
+
+def _show(value: object) -> str:
+    """A value for a sentence."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return "yes" if value else "no"
+        case Part():
+            return " ".join(_field(name, each) for name, each in value.model_dump().items() if each is not None)
+        case dict():
+            return " ".join(f"{name}={_show(each)}" for name, each in value.items()) or "none"
+        case tuple() | list():
+            return ", ".join(_show(each) for each in value) or "none"
+    return str(value)
+
+
+def _field(name: str, value: object) -> str:
+    if name.endswith("_mib") and isinstance(value, int):
+        return f"{human_size(value)} {name.removesuffix('_mib').upper()}"
+    return f"{value} {name.upper()}" if name in ("cpu", "vms") else f"{name}={_show(value)}"
