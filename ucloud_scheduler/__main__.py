@@ -5,6 +5,7 @@ import os
 from common import daemon, keys
 from common.leader import Election
 from common.schemas.host import Alive, HostRequest, HostStatus
+from common.schemas.verdict import Verdict
 from common.schemas.vm import Placement, VmRequest
 from ucloud_scheduler.metrics import CloudCollector, SchedulerMetrics
 from ucloud_scheduler.scheduler import Scheduler
@@ -23,9 +24,11 @@ def wire(host: daemon.Daemon) -> None:
         hosts=host.cache(keys.HOST, HostRequest),
         host_statuses=host.cache(keys.STATUS_HOST, HostStatus),
         alive=host.cache(keys.ALIVE, Alive),
+        verdicts=host.cache(keys.VERDICT, Verdict),
     )
     election = Election(host.store, "scheduler", f"{host.settings.host.name}:{os.getpid()}", host.metrics)
-    scheduler = Scheduler(host.store, caches, election, SchedulerMetrics(host.metrics.registry))
+    metrics = SchedulerMetrics(host.metrics.registry)
+    scheduler = Scheduler(host.store, caches, election, metrics, host.settings.scheduler)
     host.metrics.registry.register(CloudCollector(scheduler.world, lambda: election.is_leader))
     host.health.add_check("scheduling", scheduler.problem)
     host.health.add_fact("role", scheduler.role)

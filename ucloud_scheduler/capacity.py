@@ -72,6 +72,10 @@ class Lack:
     resource: Resource
     too_small: bool
 
+    def __str__(self) -> str:
+        """In few words: "RAM full"."""
+        return f"{self.resource.value} {'too small' if self.too_small else 'full'}"
+
 
 class Capacity:
     """Every host's free capacity: that of the snapshot, less what was taken since.
@@ -94,6 +98,11 @@ class Capacity:
             if disk:
                 self._disk_mib[disk.store_id] = self._disk_mib.get(disk.store_id, 0) + wanted_mib
         return host.load(cpu, ram_mib)
+
+    def load(self, host: Host, wanted: Amounts) -> float:
+        """How full `wanted` would make `host`, 0 to 1."""
+        cpu, ram_mib = self._cpu.get(host.name, 0), self._ram_mib.get(host.name, 0)
+        return host.load(cpu + wanted.cpu, ram_mib + wanted.ram_mib)
 
     def lack(self, host: Host, wanted: Amounts) -> Lack | None:
         """The first resource of which `host` has too little."""

@@ -15,7 +15,7 @@ from common.errors import Conflict, LeadershipLost, UcloudError
 from common.schemas.record import Record
 from common.store import MAX_OPERATIONS, Compare, Delete, Operation, Put, Store, absent, unchanged
 from ucloud_scheduler.views import Vm
-from ucloud_scheduler.writes import Clear, Move, Place, Release, Report, Update, Write
+from ucloud_scheduler.writes import Clear, Evacuate, Move, Place, Release, Report, Update, Write
 
 Expect = Callable[[str, Record, bytes], None]
 _log = logging.getLogger(__name__)
@@ -126,6 +126,8 @@ def _step(write: Write) -> Step:
         case Place():
             key = keys.placement(write.host, vm.uuid)
             return _puts(write, (same_request, absent(key)), {key: write.placement, **_no_report(vm)})
+        case Evacuate():
+            return _evacuate(write, same_request)
         case Update():
             key = keys.placement(write.host, vm.uuid)
             same_placement = unchanged(key, vm.placements[write.host].revision)
@@ -138,6 +140,18 @@ def _step(write: Write) -> Step:
             return _puts(write, (), {keys.vm_status(keys.NO_HOST, vm.uuid): None})
         case Release():
             return _release(write)
+
+
+def _evacuate(write: Evacuate, same_request: Compare) -> Step:
+    vm, dead = write.vm, write.dead
+    key = keys.placement(write.host, vm.uuid)
+    left = {host: placed for host, placed in vm.placements.items() if host in dead}
+    seen = [unchanged(keys.verdict(host), verdict.revision) for host, verdict in dead.items()]
+    seen += [unchanged(keys.placement(host, vm.uuid), placed.revision) for host, placed in left.items()]
+    gone = [keys.placement(host, vm.uuid) for host in left]
+    gone += [keys.vm_status(host, vm.uuid) for host in vm.statuses if host in dead]
+    records: dict[str, Record | None] = {key: write.placement, **dict.fromkeys(gone), **_no_report(vm)}
+    return _puts(write, (same_request, absent(key), *seen), records)
 
 
 def _move(write: Move, same_request: Compare) -> Step:

@@ -1,4 +1,7 @@
-"""VMs that are due to be looked at, in lanes that take turns: whoever stands in a short lane waits for no long one."""
+"""VMs that are due to be looked at, in lanes that take turns: whoever stands in a short lane waits for no long one.
+
+One lane goes before the others, which get at least half of each turn nevertheless.
+"""
 
 from collections import OrderedDict
 
@@ -6,7 +9,9 @@ from collections import OrderedDict
 class Due:
     """A queue of many lanes. A VM stands in one lane at a time, and in each lane those that came first go first."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: str) -> None:
+        """`first` is the lane that goes before the others."""
+        self._first = first
         self._lanes: OrderedDict[str, OrderedDict[str, None]] = OrderedDict()
         self._lane_of: dict[str, str] = {}
 
@@ -28,8 +33,11 @@ class Due:
             del self._lanes[lane]
 
     def take(self, limit: int) -> list[str]:
-        """Take up to `limit` VMs, as evenly from all lanes as can be."""
-        taken: list[str] = []
+        """Take up to `limit` VMs: up to half of them from the first lane, the rest as evenly from all as can be."""
+        first = self._lanes.get(self._first, OrderedDict())
+        taken = [first.popitem(last=False)[0] for _ in range(min((limit + 1) // 2, len(first)))]
+        if taken and not first:
+            del self._lanes[self._first]
         while self._lanes and len(taken) < limit:
             share = max(1, (limit - len(taken)) // len(self._lanes))
             for _ in range(min(len(self._lanes), limit - len(taken))):

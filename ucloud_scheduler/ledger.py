@@ -5,7 +5,7 @@ and knows nothing of etcd.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from common.schemas.vm import Specs
@@ -16,24 +16,39 @@ class Ledger:
     """The sums of all placements. A change costs the same however many VMs there are."""
 
     def __init__(self) -> None:
-        self._charged: dict[tuple[str, str], Specs] = {}
+        self._charged: dict[str, dict[str, tuple[Specs, bool]]] = {}
         self._used: dict[str, Amounts] = {}
+        self._bound: dict[str, Amounts] = {}
         self._stores: dict[str, tuple[str | None, str | None]] = {}
         self._store_mib: Counter[str] = Counter()
 
-    def charge(self, host: str, vm_uuid: str, specs: Specs | None) -> bool:
-        """What a VM takes from a host is now `specs` (None: nothing); returns whether anything became free by it."""
-        before = self._charged.pop((host, vm_uuid), None)
+    def charge(self, host: str, vm_uuid: str, specs: Specs | None, is_ha: bool = False) -> bool:
+        """What a VM takes from a host is now `specs` (None: nothing); returns whether anything became free by it.
+
+        `is_ha`: it is started elsewhere when the host dies.
+        """
+        charged = self._charged.setdefault(host, {})
+        before = charged.pop(vm_uuid, None)
         if before:
-            self._add(host, before, -1)
+            self._add(host, before[0], before[1], -1)
         if specs:
-            self._charged[host, vm_uuid] = specs
-            self._add(host, specs, 1)
-        return before is not None and specs != before
+            charged[vm_uuid] = (specs, is_ha)
+            self._add(host, specs, is_ha, 1)
+        if not charged:
+            del self._charged[host]
+        return before is not None and specs != before[0]
+
+    def vms_on(self, host: str) -> Collection[str]:
+        """The VMs that take anything from a host; a view, not a copy."""
+        return self._charged.get(host, {}).keys()
 
     def used(self, host: str) -> Amounts:
         """What is promised on a host."""
         return self._used.get(host, NOTHING)
+
+    def bound(self, host: str) -> Amounts:
+        """What of it is promised to VMs that stay there when the host dies: the few, so these are summed up."""
+        return self._bound.get(host, NOTHING)
 
     @property
     def used_mib(self) -> Mapping[str, int]:
@@ -49,14 +64,15 @@ class Ledger:
         self._stores[host] = (ssd, hdd)
         self._add_to_stores(host, used.ssd_mib, used.hdd_mib, 1)
 
-    def _add(self, host: str, specs: Specs, sign: int) -> None:
-        used = self._used.get(host, NOTHING)
-        self._used[host] = Amounts(
-            used.cpu + sign * specs.cpu,
-            used.ram_mib + sign * specs.ram_mib,
-            used.ssd_mib + sign * specs.ssd_mib,
-            used.hdd_mib + sign * specs.hdd_mib,
-        )
+    def _add(self, host: str, specs: Specs, is_ha: bool, sign: int) -> None:
+        for used_on in (self._used,) if is_ha else (self._used, self._bound):
+            used = used_on.get(host, NOTHING)
+            used_on[host] = Amounts(
+                used.cpu + sign * specs.cpu,
+                used.ram_mib + sign * specs.ram_mib,
+                used.ssd_mib + sign * specs.ssd_mib,
+                used.hdd_mib + sign * specs.hdd_mib,
+            )
         self._add_to_stores(host, specs.ssd_mib, specs.hdd_mib, sign)
 
     def _add_to_stores(self, host: str, ssd_mib: int, hdd_mib: int, sign: int) -> None:

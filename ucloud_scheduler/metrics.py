@@ -26,6 +26,9 @@ class SchedulerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.placed = Counter("ucloud_scheduler_placements", "Placements written", registry=registry)
+        self.evacuated = Counter(
+            "ucloud_scheduler_evacuations", "VMs of dead hosts that were placed elsewhere", registry=registry
+        )
         self.dropped = Counter(
             "ucloud_scheduler_conflicts", "Writes dropped: what they rest on had changed", registry=registry
         )

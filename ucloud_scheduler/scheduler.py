@@ -9,16 +9,19 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from common.errors import LeadershipLost, StoreError, Unavailable
 from common.leader import Election
+from common.settings import SchedulerSettings
 from common.store import Compare, Store
 from ucloud_scheduler.commit import Outcome, commit
 from ucloud_scheduler.metrics import SchedulerMetrics
+from ucloud_scheduler.mover import Mover
 from ucloud_scheduler.plan import plan
 from ucloud_scheduler.world import Caches, World
-from ucloud_scheduler.writes import Place, Plan
+from ucloud_scheduler.writes import Evacuate, Move, Place, Plan, Write
 
 _log = logging.getLogger(__name__)
 _MAX_VMS_PER_PLAN = 2000
@@ -33,12 +36,20 @@ _TOLD_SINGLY = 10
 class Scheduler:
     """One instance of the scheduler, elected or standing by."""
 
-    def __init__(self, store: Store, caches: Caches, election: Election, metrics: SchedulerMetrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        caches: Caches,
+        election: Election,
+        metrics: SchedulerMetrics,
+        settings: SchedulerSettings,
+    ) -> None:
         self._store = store
         self._caches = caches
         self._election = election
         self._metrics = metrics
         self._world = World(caches)
+        self._mover = Mover(self._world, settings)
         self._term: Compare | None = None
         self._vms_per_plan = _MIN_VMS_PER_PLAN
         self._dropped: dict[str, float] = {}
@@ -99,6 +110,7 @@ class Scheduler:
             if guard != self._term:
                 self._begin_term(guard)
             self._schedule(guard)
+            self._begin_moves(guard)
         except LeadershipLost:
             self._election.step_down(guard)
             return None
@@ -116,13 +128,17 @@ class Scheduler:
         self._absorb_hints()
         self._world.look_at_all()
         self._dropped.clear()
+        self._mover.begin_term()
         self._term = guard
 
     def _pause(self) -> float | None:
         """For how long there is nothing to do without news; None: for ever."""
-        if self._world.has_due:
+        if self._world.has_due or self._world.has_moves_changed:
             return 0.0
-        return max(0.0, min(self._dropped.values()) - time.monotonic()) if self._dropped else None
+        now_s = time.monotonic()
+        pauses = [max(0.0, min(self._dropped.values()) - now_s)] if self._dropped else []
+        pause_s = self._mover.next_s(now_s)
+        return min(pauses + ([] if pause_s is None else [pause_s]), default=None)
 
     def _schedule(self, guard: Compare) -> None:
         began = time.monotonic()
@@ -133,8 +149,23 @@ class Scheduler:
         with self._metrics.plan_seconds.time():
             planned = plan(snapshot, datetime.now(UTC))
         self._tell_oddities(planned)
+        self._write(guard, planned.writes)
+        self._world.set_waiting(snapshot.vms, planned.waiting)
+        # As many in the next plan as suit the time; a short one says nothing about that.
+        fitting = int(len(snapshot.vms) * _ROUND_S / max(time.monotonic() - began, 0.001))
+        if fitting < self._vms_per_plan or len(snapshot.vms) == self._vms_per_plan:
+            self._vms_per_plan = max(_MIN_VMS_PER_PLAN, min(fitting, 2 * self._vms_per_plan, _MAX_VMS_PER_PLAN))
+
+    def _begin_moves(self, guard: Compare) -> None:
+        now_s = time.monotonic()
+        if writes := self._mover.plan(now_s, datetime.now(UTC)):
+            self._write(guard, writes)
+        self._mover.tell(self._store, guard, now_s)
+
+    def _write(self, guard: Compare, writes: Sequence[Write]) -> None:
+        """Carry out writes, and enter what became of them."""
         try:
-            for outcome in commit(self._store, guard, planned.writes, self._caches.expect):
+            for outcome in commit(self._store, guard, writes, self._caches.expect):
                 self._account(outcome)
         except LeadershipLost:
             raise
@@ -144,11 +175,6 @@ class Scheduler:
             raise
         finally:
             self._caches.expect_nothing()
-        self._world.set_waiting(snapshot.vms, planned.waiting)
-        # As many in the next plan as suit the time; a short one says nothing about that.
-        fitting = int(len(snapshot.vms) * _ROUND_S / max(time.monotonic() - began, 0.001))
-        if fitting < self._vms_per_plan or len(snapshot.vms) == self._vms_per_plan:
-            self._vms_per_plan = max(_MIN_VMS_PER_PLAN, min(fitting, 2 * self._vms_per_plan, _MAX_VMS_PER_PLAN))
 
     def _look_at_dropped(self, now_s: float) -> None:
         """What was dropped is looked at again when the news comes of what was changed; or else after a while."""
@@ -165,6 +191,16 @@ class Scheduler:
         again_s = time.monotonic() + _RETRY_S
         self._dropped.update({write.vm.uuid: again_s for write in outcome.dropped})
         self._metrics.dropped.inc(len(outcome.dropped))
+        evacuated = [write for write in outcome.done if isinstance(write, Evacuate)]
+        self._metrics.evacuated.inc(len(evacuated))
+        for evacuation in evacuated:
+            lost = ", ".join(sorted(evacuation.dead))
+            _log.warning("VM %s goes on on %s: %s is dead", evacuation.vm.uuid, evacuation.host, lost)
+        for write in outcome.done:
+            if isinstance(write, Move):
+                self._world.look_at(write.vm.uuid)  # the next step may be possible at once
+                if write.what:
+                    _log.info("VM %s %s", write.vm.uuid, write.what)
         placed = [write for write in outcome.done if isinstance(write, Place)]
         self._metrics.count(placed, datetime.now(UTC))
         if len(placed) > _TOLD_SINGLY:

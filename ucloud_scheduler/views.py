@@ -4,14 +4,15 @@ Tuples, because thousands are made anew each second.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from common.schemas.host import HostState
 from common.schemas.record import Record
-from common.schemas.vm import Actual, MoveReport, Placement, Specs, VmRequest
+from common.schemas.verdict import Sentence
+from common.schemas.vm import Actual, Affinity, MoveReport, Placement, Specs, VmRequest
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -35,6 +36,13 @@ class Disk:
     total_mib: int
 
 
+class Judged(NamedTuple):
+    """A host's verdict at `revision`."""
+
+    sentence: Sentence
+    revision: int
+
+
 class Host(NamedTuple):
     """A host's capacity, overcommit included, and what it has promised."""
 
@@ -49,6 +57,22 @@ class Host(NamedTuple):
     hdd: Disk | None = None
     used_cpu: int = 0
     used_ram_mib: int = 0
+    ha_cpu: int = 0
+    """What of it is promised to VMs that are started elsewhere when this host dies."""
+    ha_ram_mib: int = 0
+    verdict: Judged | None = None
+    labels: Mapping[str, str] = _NOTHING
+    tenants: frozenset[str] = frozenset()
+    """Whose VMs it takes; empty: everybody's."""
+    moves_live: bool = False
+    """It can send and take guests that run."""
+    drain_cold: bool = False
+    """While it is drained, guests that can't leave otherwise are shut down and started elsewhere."""
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether its HA VMs may be started elsewhere; not where it is alive again, whatever the verdict still says."""
+        return self.verdict is not None and self.verdict.sentence is Sentence.DEAD and not self.is_alive
 
     def load(self, more_cpu: int = 0, more_ram_mib: int = 0) -> float:
         """How full it is with that much more promised, 0 to 1: the fuller of its memory and its processors."""
@@ -87,6 +111,10 @@ class Vm(NamedTuple):
     """Why it has no placement, as reported to its owner."""
 
 
+Members = Mapping[tuple[str, str], Mapping[str, Mapping[str, Affinity]]]
+"""What the VMs that name a group want of it, by the group's owner and name, by host, by VM."""
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one plan is made from."""
@@ -101,6 +129,10 @@ class Snapshot:
     """Load and name of the hosts that take VMs, the emptiest first."""
     closed: Mapping[str, str]
     """Why the other hosts take none, by name."""
+    groups: Members = field(default_factory=dict)
+    """The VMs that are placed and name a group."""
+    has_tenants: bool = False
+    """Whether any host takes the VMs of certain owners only."""
 
 
 def specs_of(placed: Placed, request: VmRequest | None) -> Specs | None:

@@ -11,13 +11,16 @@ from typing import Any, TypeVar
 
 from common import keys
 from common.cache import Cache, Cached
-from common.schemas.host import Alive, HostRequest, HostState, HostStatus, Overcommit
+from common.schemas.host import Alive, HostRequest, HostState, HostStatus
 from common.schemas.record import Record
+from common.schemas.verdict import Verdict
 from common.schemas.vm import Placement, VmRequest
 from ucloud_scheduler.due import Due
 from ucloud_scheduler.filters import Why
 from ucloud_scheduler.inventory import Inventory, host_view
-from ucloud_scheduler.views import BriefStatus, Placed, Reported, Snapshot, Vm, specs_of
+from ucloud_scheduler.lives import is_lost, turn
+from ucloud_scheduler.movers import Movers
+from ucloud_scheduler.views import BriefStatus, Judged, Placed, Reported, Snapshot, Vm, specs_of
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -34,10 +37,19 @@ class Caches:
     hosts: Cache[HostRequest]
     host_statuses: Cache[HostStatus]
     alive: Cache[Alive]
+    verdicts: Cache[Verdict]
 
     def all(self) -> tuple[Cache[Any], ...]:
         """Each of them."""
-        return (self.placements, self.vms, self.statuses, self.hosts, self.host_statuses, self.alive)
+        return (
+            self.placements,
+            self.vms,
+            self.statuses,
+            self.hosts,
+            self.host_statuses,
+            self.alive,
+            self.verdicts,
+        )
 
     def of(self, key: str) -> Cache[Any] | None:
         """The one that holds `key`."""
@@ -57,6 +69,8 @@ class Caches:
 _NO_OWNER = ""
 _WAITING = "those that wait"
 """The lane of VMs that wait for room; no owner can be called so."""
+_LOST = "those of dead hosts"
+"""The lane of VMs that are to go on elsewhere."""
 
 
 class World:
@@ -66,9 +80,14 @@ class World:
         self._caches = caches
         self._vms: dict[str, Vm] = {}
         self._inventory = Inventory()
-        self._due = Due()
+        self._due = Due(first=_LOST)
         self._waiting: dict[str, Why] = {}
         self._may_have_room = False
+        self._movers = Movers()
+        self._drained: set[str] = set()
+        self._moves_changed = False
+        self.changes = 0
+        """Counts what was absorbed of hosts and VMs."""
         self._absorbers: dict[str, Callable[[str], Vm | None]] = {
             keys.VM: self._absorb_request,
             keys.PLACEMENT: self._absorb_placement,
@@ -76,6 +95,7 @@ class World:
             keys.HOST: self._absorb_host,
             keys.STATUS_HOST: self._absorb_host,
             keys.ALIVE: self._absorb_host,
+            keys.VERDICT: self._absorb_host,
         }
 
     def absorb(self, hints: Iterable[str]) -> None:
@@ -113,7 +133,12 @@ class World:
             self._look_at(vm)
 
     def _look_at(self, vm: Vm) -> None:
-        self._due.add(vm.uuid, vm.request.owner if vm.request else _NO_OWNER)
+        self._due.add(vm.uuid, self._lane(vm))
+
+    def _lane(self, vm: Vm) -> str:
+        if vm.placements and is_lost(vm, self._inventory.hosts):
+            return _LOST
+        return vm.request.owner if vm.request else _NO_OWNER
 
     @property
     def has_due(self) -> bool:
@@ -135,6 +160,33 @@ class World:
         """The hosts."""
         return self._inventory
 
+    @property
+    def movers(self) -> Movers:
+        """The VMs that move, or are wished to."""
+        return self._movers
+
+    def views(self, vm_uuids: Iterable[str]) -> list[Vm]:
+        """The views of these VMs, as far as they exist."""
+        return [vm for vm_uuid in vm_uuids if (vm := self._vms.get(vm_uuid))]
+
+    def vms_on(self, host: str) -> list[Vm]:
+        """The views of the VMs that are placed on a host."""
+        return self.views(self._inventory.ledger.vms_on(host))
+
+    def is_drained(self, host: str) -> bool:
+        """Whether a host is to become empty."""
+        return host in self._drained
+
+    @property
+    def has_moves_changed(self) -> bool:
+        """Whether anything changed since `take_moves_changed` that decides on what begins to move."""
+        return self._moves_changed
+
+    def take_moves_changed(self) -> bool:
+        """The same; from now on only what comes later counts."""
+        changed, self._moves_changed = self._moves_changed, False
+        return changed
+
     def forget_due(self) -> None:
         """Nothing is due: another instance looks at the VMs. `look_at_all` makes them due when this one has to."""
         self._due.clear()
@@ -155,17 +207,22 @@ class World:
         self._waiting.update(waiting)
 
     def _look_at_waiting(self) -> None:
-        """Those that wait are due, the oldest first, in a lane of their own: however many, new VMs don't wait."""
-        oldest = [
-            (vm.request.created_at, vm_uuid)
-            for vm_uuid in self._waiting
-            if vm_uuid not in self._due and (vm := self._vms.get(vm_uuid)) and vm.request
-        ]
-        for _, vm_uuid in sorted(oldest):
-            self._due.add(vm_uuid, _WAITING)
+        """Those that wait are due, in their turn, in a lane of their own: however many, new VMs don't wait."""
+        self._line_up(vm_uuid for vm_uuid in self._waiting if vm_uuid not in self._due)
+
+    def _line_up(self, vm_uuids: Iterable[str]) -> None:
+        hosts = self._inventory.hosts
+        vms = [vm for vm_uuid in vm_uuids if (vm := self._vms.get(vm_uuid))]
+        turns = [(turn(vm, vm.request, hosts), vm) for vm in vms if vm.request]
+        for (is_new, *_), vm in sorted(turns, key=lambda each: each[0]):
+            self._due.add(vm.uuid, _WAITING if is_new else _LOST)
 
     def _set(self, vm: Vm) -> Vm | None:
         """Keep a VM's view, and return it, unless nothing at all is left of the VM."""
+        self.changes += 1
+        is_leaving = bool(self._drained) and not self._drained.isdisjoint(vm.placements)
+        if self._movers.follow(vm) or is_leaving:
+            self._moves_changed = True
         if vm.request or vm.is_malformed or vm.placements or vm.statuses or vm.pending:
             self._vms[vm.uuid] = vm
             return vm
@@ -214,27 +271,47 @@ class World:
 
     def _charge(self, host: str, vm: Vm) -> None:
         placed = vm.placements.get(host)
-        if self._inventory.charge(host, vm.uuid, specs_of(placed, vm.request) if placed else None):
-            self._may_have_room = True
+        specs = specs_of(placed, vm.request) if placed else None
+        if self._inventory.charge(host, vm.uuid, specs, placed.record if placed else None):
+            self._may_have_room = self._moves_changed = True
+            self._moves_changed = True
 
     def _absorb_host(self, key: str) -> Vm | None:
         name = keys.last_part(key)
         request = self._caches.hosts.get(keys.host(name))
         status = self._caches.host_statuses.get(keys.host_status(name))
         is_alive = self._caches.alive.get(keys.alive(name)) is not None
-        if request or status or is_alive:
-            state = request.record.state if request else HostState.ENABLED
+        judged = self._caches.verdicts.get(keys.verdict(name))
+        before = self._inventory.hosts.get(name)
+        if request or status or is_alive or judged:
+            word = request.record if request else HostRequest(name=name)
             if self._caches.hosts.is_malformed(keys.host(name)) and not request:
-                state = HostState.DISABLED  # the admin said something: until it is clear what, the careful reading
-            overcommit = request.record.overcommit if request else Overcommit()
-            is_news = self._inventory.set(
-                host_view(name, state, is_alive, status.record if status else None, overcommit)
-            )
+                # The admin said something: until it is clear what, the careful reading.
+                word = word.model_copy(update={"state": HostState.DISABLED})
+            verdict = Judged(judged.record.sentence, judged.mod_revision) if judged else None
+            is_news = self._inventory.set(host_view(word, is_alive, status.record if status else None, verdict))
         else:
             is_news = self._inventory.remove(name)
         if is_news:
             self._may_have_room = True
+        now = self._inventory.hosts.get(name)
+        if is_news:
+            self.changes += 1
+            self._moves_changed = True
+        if now and now.state is HostState.DRAINING:
+            self._drained.add(name)
+        else:
+            self._drained.discard(name)
+        if (before is not None and before.is_dead) != (now is not None and now.is_dead):
+            self._look_at_host(name)
         return None
+
+    def _look_at_host(self, name: str) -> None:
+        """All VMs of a host are due, in their turn."""
+        lost_or_found = [vm_uuid for vm_uuid in self._inventory.ledger.vms_on(name) if vm_uuid in self._vms]
+        for vm_uuid in lost_or_found:
+            self._due.discard(vm_uuid)
+        self._line_up(lost_or_found)
 
 
 def _readable(kind: Callable[[R | None, int], V], cached: Cached[R] | None, is_malformed: bool) -> V | None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from common.schemas.vm import Placement, VmRequest
 from ucloud_scheduler.filters import Why
-from ucloud_scheduler.views import BriefStatus, Vm
+from ucloud_scheduler.views import BriefStatus, Judged, Vm
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,16 @@ class Place:
     vm: Vm
     host: str
     placement: Placement
+
+
+@dataclass(frozen=True, slots=True)
+class Evacuate:
+    """Order a VM to `host` that was on dead hosts, whose placements and statuses of it go. `dead`: their verdicts."""
+
+    vm: Vm
+    host: str
+    placement: Placement
+    dead: Mapping[str, Judged]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +73,7 @@ class Release:
     request: VmRequest
 
 
-Write = Place | Update | Move | Report | Clear | Release
+Write = Place | Evacuate | Update | Move | Report | Clear | Release
 
 
 @dataclass(frozen=True, slots=True)

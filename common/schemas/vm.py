@@ -202,7 +202,10 @@ class Choice(Part):
     hosts: int
     """How many there were."""
     refused: dict[str, int] = Field(default_factory=dict)
-    """How many of them would not do, by the reason ("draining", "RAM full", "apart from group web" ...)."""
+    """How many of them would not do, by the reason ("draining", "RAM full", "apart from group web" ...).
+
+    The emptiest are looked at first, and no more of them than it takes to find a few that will do.
+    """
     scores: tuple[tuple[str, float], ...] = ()
     """The best of the others, each with how full it would have become (0 to 1); the chosen host is the first."""
 
@@ -241,6 +244,11 @@ class Placement(Record):
     """The number of the last wish to move that was dealt with, whatever came of it."""
     tried: Tried | None = None
     """RUN: the last move to another host, if it failed."""
+    ha_since: int = 0
+    """The generation that made it an HA VM; 0: it was placed as one, or is none.
+
+    Until its host has answered to that generation, nothing ends the guest there when the host is cut off.
+    """
 
 
 class Event(Part):

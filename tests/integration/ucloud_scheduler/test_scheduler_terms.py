@@ -11,6 +11,7 @@ from common.errors import LeadershipLost
 from common.leader import Election
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
+from common.schemas.verdict import Verdict
 from common.schemas.vm import Placement, VmRequest
 from common.store import EtcdOptions, Put, Store, absent
 from devcloud.etcd import EtcdCluster
@@ -60,6 +61,7 @@ def test_a_new_leader_knows_the_last_placement_of_the_former(cloud: Cloud, own_s
         hosts=Cache(own_store, keys.HOST, HostRequest, metrics),
         host_statuses=Cache(own_store, keys.STATUS_HOST, HostStatus, metrics),
         alive=Cache(own_store, keys.ALIVE, Alive, metrics),
+        verdicts=Cache(own_store, keys.VERDICT, Verdict, metrics),
     )
     stops = {cache.prefix: run(cache.run) for cache in caches.all()}
     for cache in caches.all():

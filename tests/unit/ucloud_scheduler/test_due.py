@@ -11,7 +11,7 @@ LANES = st.sampled_from(["alice", "bob", "carol"])
 
 @given(st.lists(st.tuples(VMS, st.none() | LANES)))
 def test_each_vm_is_taken_once_from_the_lane_it_was_put_in_last(events: list[tuple[str, str | None]]) -> None:
-    due, expected = Due(), set()
+    due, expected = Due("lost"), set()
     for vm_uuid, lane in events:
         if lane is None:
             due.discard(vm_uuid)
@@ -28,7 +28,7 @@ def test_each_vm_is_taken_once_from_the_lane_it_was_put_in_last(events: list[tup
 
 
 def test_a_short_lane_does_not_wait_for_a_long_one() -> None:
-    due = Due()
+    due = Due("lost")
     for number in range(1000):
         due.add(f"a{number}", "alice")
     due.add("b0", "bob")
@@ -39,7 +39,7 @@ def test_a_short_lane_does_not_wait_for_a_long_one() -> None:
 
 
 def test_more_lanes_than_can_be_taken_at_once_all_get_their_turn() -> None:
-    due = Due()
+    due = Due("lost")
     for owner in range(50):
         for number in range(3):
             due.add(f"{owner}-{number}", str(owner))
@@ -48,7 +48,7 @@ def test_more_lanes_than_can_be_taken_at_once_all_get_their_turn() -> None:
 
 
 def test_a_vm_that_changes_lanes_leaves_the_former() -> None:
-    due = Due()
+    due = Due("lost")
     due.add("v", "alice")
     due.add("v", "bob")
     assert not due.has("alice")

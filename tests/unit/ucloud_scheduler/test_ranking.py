@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from common.schemas.host import HostState
 from common.schemas.vm import Specs
-from tests.unit.ucloud_scheduler.snapshots import make_host, make_snapshot
-from ucloud_scheduler.capacity import Capacity
-from ucloud_scheduler.filters import Refusal
+from tests.unit.ucloud_scheduler.snapshots import make_host, make_request, make_snapshot
+from ucloud_scheduler.capacity import Amounts, Capacity
+from ucloud_scheduler.filters import Need, Refusal
 from ucloud_scheduler.ranking import Ranking, Ranks
 from ucloud_scheduler.views import Host
 
@@ -41,9 +41,9 @@ def test_each_vm_goes_to_the_emptiest_host_that_has_room(
     ssd_mib = dict.fromkeys(hosts, 0)
     ranking = Ranking(make_snapshot([], list(hosts.values())), Capacity({}))
     for specs in wishes:
-        chosen = ranking.choose(specs)
+        chosen = ranking.choose(Need(make_request(specs=specs), Amounts.all_of(specs)))
         expected = _emptiest_with_room(hosts, ssd_mib, specs)
-        assert (None if isinstance(chosen, Refusal) else chosen.name) == expected
+        assert (None if isinstance(chosen, Refusal) else chosen.host.name) == expected
         if expected:
             host = hosts[expected]
             hosts[expected] = host._replace(

@@ -3,7 +3,7 @@
 import pytest
 
 from common.schemas.host import HostState
-from common.schemas.vm import Actual, Event, Placement, Requested, Specs, VmStatus
+from common.schemas.vm import Actual, Cause, Choice, Event, Placement, Requested, Specs, VmStatus
 from tests.unit.ucloud_scheduler.snapshots import (
     EARLIER,
     NOW,
@@ -41,8 +41,9 @@ def _reason(vm: Vm, *hosts: Host) -> str:
 def test_a_new_vm_is_placed(requested: Requested) -> None:
     request = make_request(requested=requested)
     vm = make_vm(request)
-    expected = Placement(epoch=1, generation=1, request=request, placed_at=NOW)
-    assert _writes(vm, make_host()) == (Place(vm, "h1", expected),)
+    choice = Choice(cause=Cause.NEW, hosts=2, refused={"silent": 1}, scores=(("h1", 0.125),))
+    expected = Placement(epoch=1, generation=1, request=request, placed_at=NOW, choice=choice)
+    assert _writes(vm, make_host(), make_host("h2", is_alive=False)) == (Place(vm, "h1", expected),)
 
 
 @pytest.mark.parametrize(("reported", "epoch"), [({"h1": GONE}, 2), ({"h1": make_status(7, Actual.DELETED)}, 8)])
