@@ -76,6 +76,14 @@ class DiskStore(Protocol):
         """What there is of this VM."""
         ...
 
+    def is_in_use(self, vm_uuid: str) -> bool | None:
+        """Whether a process on any host has one of the VM's disks here open; None: that can't be told now.
+
+        A store that is not shared knows its own host's processes only, and no disk is in no use: that this is the store
+        which the VM's host uses is for the caller to know.
+        """
+        ...
+
     def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
         """Grow those disks of a VM that are smaller, while nobody uses them; what has no disk gets none. Never shrinks.
         TemporaryError when there is no room for what they grow by, or a guest holds them."""

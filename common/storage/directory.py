@@ -10,6 +10,7 @@ Files appear by a rename, so a process that is killed at any point leaves nothin
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import shutil
@@ -24,7 +25,9 @@ from common.schemas.host import StoreCapacity
 from common.settings import StorageSettings
 from common.storage import Capacities, FileDisk, VmDisks
 from common.storage.qcow2 import read_header
+from common.storage.qemu_locks import is_locked
 
+_log = logging.getLogger(__name__)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ID_FILE = ".ucloud-store"
 _MIB = 1024 * 1024
@@ -108,6 +111,14 @@ class DirectoryStore:
             hdd=self._hdd.disk(vm_uuid, "hdd") if self._hdd else None,
             leftovers=any(part.vm(vm_uuid).exists() for part in self._parts()),
         )
+
+    def is_in_use(self, vm_uuid: str) -> bool | None:
+        """See DiskStore. Disks that are only being made count as well."""
+        try:
+            return any(is_locked(file) for part in self._parts() for file in part.files(vm_uuid))
+        except (OSError, TemporaryError) as error:
+            _log.warning("can't tell whether the disks of VM %s are in use: %s", vm_uuid, error)
+            return None
 
     def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
         """See DiskStore. qemu-img writes the new size last, and takes the lock of the image, which a guest holds."""
@@ -221,6 +232,12 @@ class _Directory:
         except PermanentError:
             size_mib = 0  # it can still be removed
         return FileDisk(path, self._direct_io, size_mib)
+
+    def files(self, vm_uuid: str) -> list[Path]:
+        """All files of a VM: its disks, and drafts of such."""
+        self.check()
+        folder = self.vm(vm_uuid)
+        return list(folder.iterdir()) if folder.exists() else []
 
     def create_disk(self, vm_uuid: str, name: str, size_mib: int, options: tuple[str, ...]) -> None:
         """Make a disk under another name, then give it its own."""
