@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from common.schemas.host import HostState
 from common.schemas.record import Record
 from common.schemas.verdict import Sentence
-from common.schemas.vm import Actual, Affinity, MoveReport, Placement, Specs, VmRequest
+from common.schemas.vm import Actual, Affinity, MoveReport, Placement, Role, Specs, VmRequest
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -136,7 +136,21 @@ class Snapshot:
 
 
 def specs_of(placed: Placed, request: VmRequest | None) -> Specs | None:
-    """What a placement takes from its host; for one that can't be read, what the request says."""
+    """What a placement takes from its host; for one that can't be read, what the request says.
+
+    Where a VM moves between hosts that share a store, its disks are counted on the one that runs it.
+    """
     if placed.record:
-        return placed.record.request.specs
+        specs = placed.record.request.specs
+        return specs if _holds_disks(placed.record) else specs.model_copy(update={"ssd_mib": 0, "hdd_mib": 0})
     return request.specs if request else None
+
+
+def _holds_disks(placement: Placement) -> bool:
+    match placement.role:
+        case Role.RUN:
+            return True
+        case Role.INCOMING:
+            return placement.copies_disks
+        case Role.LEFT:
+            return placement.leaving is not None and placement.leaving.copies_disks
