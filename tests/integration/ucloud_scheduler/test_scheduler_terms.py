@@ -13,6 +13,7 @@ from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.verdict import Verdict
 from common.schemas.vm import Placement, VmRequest
+from common.settings import SchedulerSettings
 from common.store import EtcdOptions, Put, Store, absent
 from devcloud.etcd import EtcdCluster
 from tests.integration.ucloud_scheduler.cloud import DEADLINE_S, SMALL, Cloud
@@ -74,7 +75,7 @@ def test_a_new_leader_knows_the_last_placement_of_the_former(cloud: Cloud, own_s
     cloud.put(keys.placement("h2", request.uuid), theirs.to_json())
 
     election = Election(own_store, "scheduler", "new", metrics)
-    scheduler = Scheduler(own_store, caches, election, SchedulerMetrics(metrics.registry))
+    scheduler = Scheduler(own_store, caches, election, SchedulerMetrics(metrics.registry), SchedulerSettings())
     stop = run(scheduler.run)
     run(election.run)
     later = cloud.add_vm(SMALL)
