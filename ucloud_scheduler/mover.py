@@ -21,8 +21,10 @@ from ucloud_scheduler.writes import Move
 
 _LOOK_S = 5.0
 """So often VMs on their way are looked at though nobody tells anything: a host may never get ready."""
-_TELL_S = 10.0
-"""The least time between two looks at the balance, and between two reports."""
+_BALANCE_S = 10.0
+"""The least time between two looks at the balance."""
+_TELL_S = 2.0
+"""The least time between two reports."""
 _SHOWN = 20
 """So many moves are shown where none is made."""
 
@@ -81,7 +83,7 @@ class Mover:
             writes += begun
             # What has to wait for its turn, or for the next hour, is begun though nothing changes.
             has_more = rebalance.is_on and (rebalance.left_this_hour == 0 or len(rebalance.moves) > len(begun))
-            self._balance_s, self._seen = now_s + _TELL_S, -1 if has_more else self._world.changes
+            self._balance_s, self._seen = now_s + _BALANCE_S, -1 if has_more else self._world.changes
         self._status = CloudStatus(drains=departing.drains, rebalance=rebalance)
         waits_s = [_LOOK_S] if moving or writes else []
         waits_s += [(departing.again_at - now).total_seconds()] if departing.again_at else []
@@ -94,7 +96,8 @@ class Mover:
         """What would make hosts equally full, and the first writes for it, as far as they are to be made."""
         is_on = self._margin > 0
         left = left_this_hour(self._world.movers.balanced, self._per_hour, now)
-        aim = Aim(self._margin or DEFAULT_MARGIN, left if is_on else min(_SHOWN, self._per_hour))
+        most = min(left, self._limits.at_once) if is_on else _SHOWN
+        aim = Aim(self._margin or DEFAULT_MARGIN, most)
         planned = even_out(snapshot, self._world.vms_on, moving, aim, now)
         begun = self._begin(planned, departures) if is_on else []
         return Rebalance(margin=aim.margin, is_on=is_on, left_this_hour=left, moves=planned), begun
