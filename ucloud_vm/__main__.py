@@ -9,10 +9,10 @@ from common import keys
 from common.controller import Controller
 from common.daemon import Daemon
 from common.daemon import main as run_daemon
-from common.errors import ConfigurationError, TemporaryError, UcloudError
+from common.errors import ConfigurationError, PermanentError, TemporaryError, UcloudError
 from common.schemas.vm import Placement, VmStatus
 from common.storage.directory import DirectoryStore
-from ucloud_vm import accelerator
+from ucloud_vm import accelerator, destination
 from ucloud_vm.console.access import Access, base_url, read_or_make_secret
 from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.console.relay import Limits
@@ -21,6 +21,7 @@ from ucloud_vm.deathwatch import Deathwatch
 from ucloud_vm.driver import VmDriver
 from ucloud_vm.figures import VmFigures, libvirt_call_seconds
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
+from ucloud_vm.migration import Migrations
 from ucloud_vm.plan import Planner
 from ucloud_vm.run_directory import RunDirectory
 
@@ -40,6 +41,7 @@ def wire(daemon: Daemon) -> None:
     host = daemon.settings.host.name
     _make_directories(settings.run_directory, settings.log_directory, settings.state_directory)
     _lock(settings.state_directory)
+    _check_migration_uri(settings.migration_uri)
 
     call_seconds = libvirt_call_seconds(daemon.metrics.registry)
     hypervisor = LibvirtHypervisor(settings.libvirt_uri, accelerator.choose(settings.accelerator), call_seconds)
@@ -56,13 +58,14 @@ def wire(daemon: Daemon) -> None:
     placements = daemon.cache(keys.placements(host), Placement)
     statuses = daemon.cache(keys.vm_statuses(host), VmStatus)
     deathwatch = Deathwatch(run_directory)
+    migrations = Migrations(hypervisor, settings.migration_uri)
     VmFigures(daemon.metrics.registry, placements, statuses)
     controller = Controller(
         daemon.store,
         placements,
         statuses,
-        Planner(settings.stop_timeout_s),
-        VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch),
+        Planner(settings.stop_timeout_s, settings.migration_mode == "post-copy"),
+        VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch, migrations),
         daemon.metrics,
     )
 
@@ -78,6 +81,7 @@ def wire(daemon: Daemon) -> None:
 
     hypervisor.subscribe(look)
     deathwatch.subscribe(look)
+    migrations.subscribe(look)
     daemon.health.add_check("libvirt", hypervisor.problem)
     daemon.at_stop(controller.close)
     daemon.at_stop(hypervisor.close)
@@ -91,6 +95,14 @@ def wire(daemon: Daemon) -> None:
     daemon.start("serial logs", logs.keep_bounded)
     for number in range(_WORKERS):
         daemon.start(f"worker {number}", controller.work)
+
+
+def _check_migration_uri(uri: str) -> None:
+    try:
+        if uri:
+            destination.check(uri)
+    except PermanentError as error:
+        raise ConfigurationError(f"vm.migration_uri: {error}") from error
 
 
 def _make_directories(*directories: Path) -> None:

@@ -9,16 +9,18 @@ from xml.etree import ElementTree as ET
 
 from pydantic import ValidationError
 
+from common.guests import DOMAIN_PREFIX
 from common.schemas.vm import Specs
 from common.storage import FileDisk
 from ucloud_vm.accelerator import Accelerator
+from ucloud_vm.destination import Files
 from ucloud_vm.hypervisor import Machine
 
 NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
 """The namespace of the metadata by which ucloud's domains are told from others."""
 
 NAMESPACE_PREFIX = "ucloud"
-NAME_PREFIX = "ucloud-"
+NAME_PREFIX = DOMAIN_PREFIX
 ROOT_TARGET = "vda"
 HDD_TARGET = "vdb"
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -58,6 +60,32 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     return ET.tostring(domain, encoding="unicode")
 
 
+def relocate(domain_xml: str, epoch: int, files: Files) -> str:
+    """The description of a domain of ours as it is to be on another host: with its epoch, and the files there."""
+    domain = ET.fromstring(domain_xml)  # noqa: S314 - libvirt's own output, which has no entities
+    for disk in domain.iterfind("devices/disk"):
+        is_hdd = disk.find(f"target[@dev='{HDD_TARGET}']") is not None
+        _set(disk, "source", "file", files.hdd if is_hdd else files.root)
+    # libvirt tells of the serial line twice.
+    for line in (*domain.iterfind("devices/serial"), *domain.iterfind("devices/console")):
+        _set(line, "source", "path", files.serial_socket)
+        _set(line, "log", "file", files.serial_log)
+    for display in domain.iterfind("devices/graphics"):
+        display.set("socket", files.vnc_socket)
+        _set(display, "listen", "socket", files.vnc_socket)
+    for metadata in domain.iterfind("metadata"):
+        for mark in metadata.findall(f"{{{NAMESPACE}}}vm"):
+            metadata.remove(mark)
+            _add_mark(metadata, {**mark.attrib, "epoch": str(epoch)})
+    return ET.tostring(domain, encoding="unicode")
+
+
+def disk_caches(domain_xml: str) -> frozenset[str]:
+    """The cache modes of the disks of a domain."""
+    domain = ET.fromstring(domain_xml)  # noqa: S314 - as above
+    return frozenset(driver.get("cache", "default") for driver in domain.iterfind("devices/disk/driver"))
+
+
 def read_mark(metadata_xml: str) -> Mark | None:
     """What a domain's metadata element of our namespace says; None when it is none that we wrote."""
     try:
@@ -86,14 +114,13 @@ def qemu_owner(capabilities_xml: str) -> tuple[int, int]:
 
 
 def _add_metadata(domain: ET.Element, machine: Machine) -> None:
-    metadata = ET.SubElement(domain, "metadata")
-    # ElementTree makes up a prefix unless it is told one; libvirt wants it to be declared right here.
     mark = {"epoch": machine.epoch, **machine.specs.model_dump()}
-    ET.SubElement(
-        metadata,
-        f"{NAMESPACE_PREFIX}:vm",
-        {f"xmlns:{NAMESPACE_PREFIX}": NAMESPACE, **{name: str(number) for name, number in mark.items()}},
-    )
+    _add_mark(ET.SubElement(domain, "metadata"), {name: str(number) for name, number in mark.items()})
+
+
+def _add_mark(metadata: ET.Element, mark: dict[str, str]) -> None:
+    # ElementTree makes up a prefix unless it is told one; libvirt wants it to be declared right here.
+    ET.SubElement(metadata, f"{NAMESPACE_PREFIX}:vm", {f"xmlns:{NAMESPACE_PREFIX}": NAMESPACE, **mark})
 
 
 def _add_platform(domain: ET.Element, accelerator: Accelerator) -> None:
@@ -132,6 +159,12 @@ def _add_serial(devices: ET.Element, machine: Machine) -> None:
     ET.SubElement(serial, "source", mode="bind", path=str(machine.serial_socket))
     ET.SubElement(serial, "log", file=str(machine.serial_log), append="on")
     ET.SubElement(serial, "target", port="0")
+
+
+def _set(parent: ET.Element, tag: str, name: str, value: str) -> None:
+    """Set an attribute of the children called `tag`."""
+    for element in parent.iterfind(tag):
+        element.set(name, value)
 
 
 def _text(parent: ET.Element, tag: str, text: str, **attributes: str) -> None:

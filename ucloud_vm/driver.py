@@ -11,7 +11,9 @@ from ucloud_vm import steps
 from ucloud_vm.console.access import Access
 from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.deathwatch import Deathwatch
+from ucloud_vm.destination import Files
 from ucloud_vm.hypervisor import Domain, Hypervisor, Machine, OffCause, Power
+from ucloud_vm.migration import Migrations
 from ucloud_vm.report import NOT_ORDERED
 from ucloud_vm.run_directory import RunDirectory, is_uuid
 from ucloud_vm.steps import Action, Observation
@@ -30,6 +32,7 @@ class VmDriver:
         logs: SerialLogs,
         run_directory: RunDirectory,
         deathwatch: Deathwatch,
+        migrations: Migrations,
     ) -> None:
         self._hypervisor = hypervisor
         self._disks = disks
@@ -37,6 +40,7 @@ class VmDriver:
         self._logs = logs
         self._run_directory = run_directory
         self._deathwatch = deathwatch
+        self._migrations = migrations
         self._shutdown_asked_at: dict[str, datetime] = {}
         self._guests: dict[str, Domain] = {}
 
@@ -44,6 +48,7 @@ class VmDriver:
         """What is here of the VM `name`."""
         _check(name)
         console = self._access.console(name)
+        sent = self._migrations.sent(name)
         try:
             domain = self._find(name)
         except PermanentError as error:
@@ -64,14 +69,24 @@ class VmDriver:
             disk_files=stored.leftovers,
             run_files=run_files,
             shutdown_asked_at=self._shutdown_asked_at.get(name),
+            sent=sent,
+            told=self._migrations.told(name),
+            dock=self._dock(name, stored),
+            disks_arriving=stored.arriving,
         )
 
     def apply(self, name: str, action: Action) -> None:
         """Take one step."""
         _check(name)
+        if isinstance(action, steps.DiskAction):
+            self._change_disks(name, action)
+        elif isinstance(action, steps.SendAction):
+            self._migrations.take(name, action)
+        else:
+            self._change_domain(name, action)
+
+    def _change_domain(self, name: str, action: steps.DomainAction) -> None:
         match action:
-            case steps.CreateDisks() | steps.GrowDisks() | steps.RemoveDisks():
-                self._change_disks(name, action)
             case steps.Define(epoch, specs):
                 self._define(name, epoch, specs)
             case steps.Start(epoch, specs):
@@ -89,6 +104,20 @@ class VmDriver:
                 self._hypervisor.resume(name)
             case steps.Undefine():
                 self._undefine(name)
+            case steps.MakeFolder():
+                self._run_directory.make(name, self._hypervisor.socket_owner())
+
+    def _dock(self, name: str, stored: VmDisks) -> str | None:
+        if stored.root is None or not self._run_directory.exists(name):
+            return None
+        files = Files(
+            root=str(stored.root.path),
+            hdd=str(stored.hdd.path) if stored.hdd else "",
+            serial_socket=str(self._run_directory.serial_socket(name)),
+            serial_log=str(self._logs.path(name)),
+            vnc_socket=str(self._run_directory.vnc_socket(name)),
+        )
+        return self._migrations.dock(files)
 
     def _find(self, name: str) -> Domain | None:
         """The domain of a VM, as the hypervisor has it or is about to find it.
@@ -103,7 +132,7 @@ class VmDriver:
                 self._deathwatch.forget(name)
                 return known
         if self._deathwatch.is_dead(name):
-            return replace(known, power=Power.DYING, off_cause=OffCause.CRASHED)
+            return replace(known, power=Power.DYING, off_cause=OffCause.CRASHED, sending=None)
         if known.power in (Power.RUNNING, Power.PAUSED, Power.STUCK):
             self._deathwatch.watch(name)
             self._guests[name] = known
@@ -131,10 +160,16 @@ class VmDriver:
             )
         )
 
-    def _change_disks(self, name: str, action: steps.CreateDisks | steps.GrowDisks | steps.RemoveDisks) -> None:
+    def _change_disks(self, name: str, action: steps.DiskAction) -> None:
         match action:
             case steps.CreateDisks(image, specs):
                 self._disks.create(name, image, specs.ssd_mib, specs.hdd_mib)
+            case steps.CreateArrivingDisks(specs):
+                self._disks.prepare_arrival(name, specs.ssd_mib, specs.hdd_mib)
+            case steps.KeepArrivedDisks():
+                self._disks.keep_arrival(name)
+            case steps.DropArrivingDisks():
+                self._disks.drop_arrival(name)
             case steps.GrowDisks(specs):
                 self._grow_disks(name, specs)
             case steps.RemoveDisks():
@@ -156,6 +191,7 @@ class VmDriver:
     def _undefine(self, name: str) -> None:
         self._hypervisor.undefine(name)
         self._shutdown_asked_at.pop(name, None)
+        self._migrations.forget(name)
         self._run_directory.remove(name)
         try:
             self._logs.remove(name)

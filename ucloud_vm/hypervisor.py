@@ -24,6 +24,8 @@ class Power(Enum):
     """Its guest has died, which the hypervisor has yet to find out."""
     CHANGING = "changing"
     """On its way; to be looked at again soon."""
+    BETWEEN = "between"
+    """Paused by the hypervisor between two hosts: it is arriving here, or was sent away and may be elsewhere by now."""
 
 
 class OffCause(Enum):
@@ -34,10 +36,25 @@ class OffCause(Enum):
     DESTROYED = "destroyed"
     """Its power was cut, through the hypervisor."""
     CRASHED = "crashed"
+    MOVED = "moved"
+    """Another host has taken the guest over."""
     FAILED = "failed"
     """It could not be started."""
     UNKNOWN = "unknown"
     """It was never started, or its host was; it may have been lost by the hypervisor as well."""
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How far a guest that is being sent to another host has got.
+
+    `percent` is of its memory, and of its disks where they go, too; `passes` is how often its memory was gone through;
+    at the end it may stand still for `max_downtime_ms`, 0 where that is not known.
+    """
+
+    percent: int
+    passes: int
+    max_downtime_ms: int
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,21 @@ class Domain:
     """What it was defined with; a guest that is on was started with these. None: that is not known."""
     grows: bool = True
     """Whether its disks can be grown while it is on."""
+    sending: Sending | None = None
+    """It is being sent to another host. Looked at before `power`: None and RUNNING means that it is not, and stays."""
+
+
+@dataclass(frozen=True)
+class Journey:
+    """That a guest is to go to `destination` (destination.py), where it gets `epoch`; its disks, too, or not.
+
+    `post_copy`: it may be told to go on there before all of its memory has come.
+    """
+
+    epoch: int
+    destination: str
+    copies_disks: bool
+    post_copy: bool
 
 
 @dataclass(frozen=True)
@@ -104,6 +136,26 @@ class Hypervisor(Protocol):
 
     def resume(self, vm_uuid: str) -> None:
         """Let a paused guest go on."""
+        ...
+
+    def send(self, vm_uuid: str, journey: Journey) -> None:
+        """Send a guest that is on to another host, while it runs. Returns when it is there and its domain here is off.
+
+        Takes minutes, and must not take the connection that the other calls need. TemporaryError or PermanentError
+        says why it failed, not where the guest is.
+        """
+        ...
+
+    def stop_sending(self, vm_uuid: str) -> None:
+        """Let a guest stay that is being sent."""
+        ...
+
+    def allow_downtime(self, vm_uuid: str, downtime_ms: int) -> None:
+        """Let a guest that is being sent stand still for so long at the end."""
+        ...
+
+    def send_rest_later(self, vm_uuid: str) -> None:
+        """Let a guest that is being sent go on at the other host now; what is left of its memory follows."""
         ...
 
     def grow_disks(self, vm_uuid: str, specs: Specs) -> None:

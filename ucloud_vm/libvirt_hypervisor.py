@@ -10,7 +10,7 @@ Source: libvirt's API reference; the meaning of a domain's state and its reason:
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import libvirt
@@ -19,8 +19,9 @@ from prometheus_client import Histogram
 from common.errors import PermanentError, TemporaryError, UcloudError, Unavailable
 from common.schemas.vm import Specs
 from ucloud_vm import domain as description
+from ucloud_vm import libvirt_migration
 from ucloud_vm.accelerator import Accelerator
-from ucloud_vm.hypervisor import Domain, Machine, OffCause, Power
+from ucloud_vm.hypervisor import Domain, Journey, Machine, OffCause, Power
 from ucloud_vm.libvirt_traits import Traits, traits_of
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,9 @@ _POWER = {
 }
 _PAUSED_POWER = {
     libvirt.VIR_DOMAIN_PAUSED_IOERROR: Power.STUCK,
-    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: Power.CHANGING,
+    libvirt.VIR_DOMAIN_PAUSED_MIGRATION: Power.BETWEEN,
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY: Power.BETWEEN,
+    libvirt.VIR_DOMAIN_PAUSED_POSTCOPY_FAILED: Power.BETWEEN,
     libvirt.VIR_DOMAIN_PAUSED_SAVE: Power.CHANGING,
     libvirt.VIR_DOMAIN_PAUSED_DUMP: Power.CHANGING,
     libvirt.VIR_DOMAIN_PAUSED_SHUTTING_DOWN: Power.CHANGING,
@@ -50,6 +53,7 @@ _OFF_CAUSE = {
     libvirt.VIR_DOMAIN_SHUTOFF_SHUTDOWN: OffCause.GUEST,
     libvirt.VIR_DOMAIN_SHUTOFF_DESTROYED: OffCause.DESTROYED,
     libvirt.VIR_DOMAIN_SHUTOFF_CRASHED: OffCause.CRASHED,
+    libvirt.VIR_DOMAIN_SHUTOFF_MIGRATED: OffCause.MOVED,
     libvirt.VIR_DOMAIN_SHUTOFF_FAILED: OffCause.FAILED,
 }
 _HOPELESS = frozenset({libvirt.VIR_ERR_CONFIG_UNSUPPORTED, libvirt.VIR_ERR_XML_ERROR})
@@ -66,6 +70,10 @@ _TASKS = {
     "power_off": "power the VM off",
     "suspend": "suspend the VM",
     "resume": "resume the VM",
+    "send": "send the VM to another host",
+    "stop_sending": "let the VM stay",
+    "allow_downtime": "let the VM stand still for longer",
+    "send_rest_later": "let the VM go on at its new host",
     "grow_disks": "grow the VM's disks",
     "screenshot": "look at the VM's display",
     "undefine": "undefine the VM",
@@ -137,12 +145,14 @@ class LibvirtHypervisor:
                 mark = _mark(domain)
                 if mark is None:
                     raise PermanentError("its host has a domain of this uuid that is not ucloud's")
+                # In this order: when it is no longer being sent, what its power is then is what came of it.
+                sending = libvirt_migration.progress(domain) if traits.moves_live else None
                 power, cause = _power(domain)
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
                 raise
-            return Domain(mark.epoch, power, cause, mark.specs, traits.grows_disks)
+            return Domain(mark.epoch, power, cause, mark.specs, traits.grows_disks, sending)
 
     def vms(self) -> frozenset[str]:
         """See Hypervisor."""
@@ -176,6 +186,33 @@ class LibvirtHypervisor:
     def resume(self, vm_uuid: str) -> None:
         """See Hypervisor."""
         self._step(vm_uuid, "resume", lambda domain, _: domain.resume(), {Power.RUNNING})
+
+    def send(self, vm_uuid: str, journey: Journey) -> None:
+        """See Hypervisor. Of one connection libvirtd answers five calls at a time, so this one gets its own.
+
+        Should this process die, libvirtd goes on.
+        """
+        with self._session("send", self._open) as (connection, _):
+            try:
+                libvirt_migration.send(connection.lookupByUUIDString(vm_uuid), journey)
+            finally:
+                with suppress(libvirt.libvirtError):
+                    connection.close()
+
+    def stop_sending(self, vm_uuid: str) -> None:
+        """See Hypervisor."""
+        with self._session("stop_sending") as (connection, _):
+            connection.lookupByUUIDString(vm_uuid).abortJob()
+
+    def allow_downtime(self, vm_uuid: str, downtime_ms: int) -> None:
+        """See Hypervisor."""
+        with self._session("allow_downtime") as (connection, _):
+            connection.lookupByUUIDString(vm_uuid).migrateSetMaxDowntime(downtime_ms)
+
+    def send_rest_later(self, vm_uuid: str) -> None:
+        """See Hypervisor."""
+        with self._session("send_rest_later") as (connection, _):
+            connection.lookupByUUIDString(vm_uuid).migrateStartPostCopy()
 
     def grow_disks(self, vm_uuid: str, specs: Specs) -> None:
         """See Hypervisor."""
@@ -242,21 +279,30 @@ class LibvirtHypervisor:
                 return self._connection, self._traits
             self._connection = None
             try:
-                connection = libvirt.open(self._uri)
-                connection.setKeepAlive(_KEEPALIVE_S, _KEEPALIVES_MISSED)
+                connection, self._traits = self._open()
                 connection.registerCloseCallback(self._on_close, None)
                 lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
                 connection.domainEventRegisterAny(None, lifecycle, self._on_lifecycle, None)
-                self._traits = traits_of(connection.getType())
             except libvirt.libvirtError as error:
                 raise Unavailable("libvirt", f"{self._uri}: {error.get_error_message()}") from error
             self._connection = connection
             return connection, self._traits
 
+    def _open(self) -> tuple[Any, Traits]:
+        """A connection beside the one that all calls share."""
+        try:
+            connection = libvirt.open(self._uri)
+            connection.setKeepAlive(_KEEPALIVE_S, _KEEPALIVES_MISSED)
+            return connection, traits_of(connection.getType())
+        except libvirt.libvirtError as error:
+            raise Unavailable("libvirt", f"{self._uri}: {error.get_error_message()}") from error
+
     @contextmanager
-    def _session(self, call: str) -> Iterator[tuple[Any, Traits]]:
-        """The connection and what its driver is like, for a `call`; libvirt's errors in it are turned into ours."""
-        connection, traits = self._connect()
+    def _session(
+        self, call: str, connect: Callable[[], tuple[Any, Traits]] | None = None
+    ) -> Iterator[tuple[Any, Traits]]:
+        """A connection and what its driver is like, for a `call`; libvirt's errors in it are turned into ours."""
+        connection, traits = (connect or self._connect)()
         try:
             with self._call_seconds.labels(call).time():
                 yield connection, traits
@@ -301,6 +347,8 @@ def _power(domain: Any) -> tuple[Power, OffCause]:
     power = _POWER.get(state, Power.CHANGING)
     if power is Power.PAUSED:
         return _PAUSED_POWER.get(reason, power), OffCause.UNKNOWN
+    if (state, reason) == (libvirt.VIR_DOMAIN_RUNNING, libvirt.VIR_DOMAIN_RUNNING_POSTCOPY_FAILED):
+        return Power.BETWEEN, OffCause.UNKNOWN
     if state == libvirt.VIR_DOMAIN_CRASHED:
         return power, OffCause.CRASHED
     return power, _OFF_CAUSE.get(reason, OffCause.UNKNOWN) if power is Power.OFF else OffCause.UNKNOWN

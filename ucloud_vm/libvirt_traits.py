@@ -13,7 +13,7 @@ ucloud-vm, which may be killed at any time:
 
 libvirtd's end is the end of its guests and their domains: they are deployed anew on their disks, which are real.
 Such a guest answers its power button at once; `virsh destroy` kills it. It has neither serial line nor log, its display
-shows libvirt's logo, and its disks don't grow before it is started again.
+shows libvirt's logo, its disks don't grow before it is started again, and it moves to another host only when it is off.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ class Traits:
     shutdown_flags: int
     undefine_flags: int
     grows_disks: bool
+    moves_live: bool
 
 
 _QEMU = Traits(
@@ -39,12 +40,14 @@ _QEMU = Traits(
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM,
     grows_disks=True,
+    moves_live=True,
 )
 _TEST = Traits(
     domain_type="test",
     shutdown_flags=0,
     undefine_flags=libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA,
     grows_disks=False,
+    moves_live=False,
 )
 
 

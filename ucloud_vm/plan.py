@@ -11,19 +11,23 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from common.decision import Decision, Failure
-from common.schemas.vm import Actual, Placement, Requested, Role, Specs, VmRequest, VmStatus
+from common.schemas.vm import Actual, MoveReport, Placement, Requested, Role, Specs, VmRequest, VmStatus
+from ucloud_vm import moving
 from ucloud_vm.hypervisor import Domain, OffCause, Power
 from ucloud_vm.report import NOT_ORDERED, report
 from ucloud_vm.steps import (
     Action,
     CreateDisks,
     Define,
+    DropArrivingDisks,
     GrowDisks,
+    KeepArrivedDisks,
     Observation,
     PowerOff,
     RemoveDisks,
     Resume,
     Start,
+    StopSending,
     Suspend,
     Undefine,
 )
@@ -43,6 +47,8 @@ POWERED_OFF_BY_GUEST = "powered off by the guest"
 REBOOT = "to be started again: a reboot"
 STUCK = "a disk of this VM can't be written, is the store of its host full?"
 START_ABANDONED = "its start was interrupted, it is begun anew"
+GIVEN_UP = "its move to this host was given up"
+NOT_WHOLE = "its disks have not arrived whole: its move to this host was cut off"
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Planner:
     """The plan with its settings. Its call has the shape that common.controller wants."""
 
     stop_timeout_s: int
+    post_copy: bool = False
+    """Guests that are sent to another host go on there before all of their memory has come."""
 
     def __call__(
         self,
@@ -62,7 +70,10 @@ class Planner:
         """The status and the steps for one VM."""
         if request is None:
             return _Orphan(observed, previous, now).decide()
-        return _Look(request, observed, previous, failure, now, timedelta(seconds=self.stop_timeout_s)).decide()
+        if previous and request.role is Role.RUN and not _is_leaving(request):
+            previous = previous.model_copy(update={"move": None})
+        timeout = timedelta(seconds=self.stop_timeout_s)
+        return _Look(request, observed, previous, failure, now, timeout, self.post_copy).decide()
 
 
 @dataclass(frozen=True)
@@ -79,14 +90,22 @@ class _Orphan:
         domain = self.observed.domain
         if domain is None or domain.power is Power.OFF:
             if domain or self.observed.run_files:
-                return Decision(self.previous, (Undefine(),))
+                drop = (DropArrivingDisks(),) if self.observed.disks_arriving else ()
+                return Decision(self.previous, (*drop, Undefine()))
             return Decision(None)
+        if domain.power is Power.BETWEEN and self._was_to_come(domain):
+            return Decision(self.previous, (PowerOff(GIVEN_UP),))
         known = self.previous or VmStatus(epoch=domain.epoch, generation=0, actual=Actual.UNKNOWN, since=self.now)
         status = report(known, Actual.STOPPING, NOT_ORDERED, self.now)
         left = status.since + ORPHAN_GRACE - self.now
         if left > timedelta():
             return Decision(status, again_in_s=left.total_seconds())
         return Decision(status, (PowerOff(NOT_ORDERED),))
+
+    def _was_to_come(self, domain: Domain) -> bool:
+        """Whether it was on its way to this host, rather than away: it has not run here, so it needs no grace."""
+        move = self.previous.move if self.previous else None
+        return move is not None and move.epoch == domain.epoch
 
 
 @dataclass(frozen=True)
@@ -99,28 +118,74 @@ class _Look:
     failure: Failure | None
     now: datetime
     stop_timeout: timedelta
+    post_copy: bool
 
     def decide(self) -> Decision[VmStatus, Action]:
-        domain = self.observed.domain
         if self.observed.obstacle:
-            known = (
-                self.previous.actual if self.previous and self.previous.epoch == self.placement.epoch else Actual.ERROR
-            )
-            return self._say(known, self.observed.obstacle, _LOOK_AGAIN_S)
+            known = self.previous if self.previous and self.previous.epoch == self.placement.epoch else None
+            actual, move = (known.actual, known.move) if known else (Actual.ERROR, None)
+            return Decision(self._status(actual, self.observed.obstacle, move), again_in_s=_LOOK_AGAIN_S)
+        if turn := self._move():
+            status = self._status(turn.actual, turn.reason, turn.move)
+            return Decision(status, turn.actions, turn.again_in_s)
+        return self._decide_here()
+
+    def _decide_here(self) -> Decision[VmStatus, Action]:
+        """What to do with a VM that is ordered here and nowhere else."""
+        domain = self.observed.domain
+        if domain and domain.sending and StopSending() not in self.observed.told:
+            return self._do(Actual.RUNNING, StopSending())
         if self._request.requested is Requested.DELETED:
             return self._delete()
-        if self.placement.role is not Role.RUN:
-            return self._say(Actual.ERROR, "this host can't take over a running VM yet")
+        if moving.has_whole_disks(self.placement, self.observed):
+            return self._do(Actual.MIGRATING, KeepArrivedDisks())
         if domain is None or domain.power is Power.OFF:
             return self._decide_off(domain)
+        return self._decide_on(domain)
+
+    def _decide_on(self, domain: Domain) -> Decision[VmStatus, Action]:
         if domain.epoch != self.placement.epoch:
             # It was left here from an earlier life: since then the disk may have been written elsewhere.
             return self._do(Actual.STOPPING, PowerOff("it was started for an earlier placement"))
-        if domain.power in (Power.STARTING, Power.CHANGING, Power.DYING):
+        if domain.power is Power.BETWEEN:
+            # Only if nobody else has run it since could it go on from where it stands; and that nobody can tell.
+            return self._do(Actual.STOPPING, PowerOff(moving.CUT_OFF))
+        if domain.power in moving.TRANSITIONAL:
             return self._await_change(domain)
         return self._settle(domain)
 
+    def _move(self) -> moving.Turn | None:
+        """The next step of a VM that is between two hosts."""
+        previous = self.previous if self.previous and self.previous.epoch == self.placement.epoch else None
+        report = previous.move if previous else None
+        if self.placement.role is Role.LEFT:
+            return moving.clean_up(self.placement, self.observed)
+        if self.placement.role is Role.INCOMING:
+            return moving.arrive(self.placement, self.observed, report, self.failure)
+        leaving = self.placement.leaving
+        if not leaving or not leaving.uri:
+            return None
+        report = report if report and report.epoch == leaving.epoch else None
+        domain = self.observed.domain
+        if report is None and domain and domain.power in moving.TRANSITIONAL:
+            return None  # first it must have become something
+        is_known = previous is not None and previous.actual is Actual.MIGRATING
+        lasts = self.now - previous.since if previous and is_known else timedelta()
+        return moving.Departure(
+            placement=self.placement,
+            leaving=leaving,
+            observed=self.observed,
+            report=report,
+            failure=self.failure,
+            lasts=lasts,
+            owes_reboot=self._owes_reboot,
+            stop_timeout=self.stop_timeout,
+            post_copy=self.post_copy,
+        ).decide(self.now)
+
     def _decide_off(self, domain: Domain | None) -> Decision[VmStatus, Action]:
+        if self.observed.disks_arriving:
+            return self._say(Actual.ERROR, NOT_WHOLE)
         if domain and (lost := self._lost_disks(domain)):
             # They were here, and a new disk is not the old one.
             return self._say(Actual.ERROR, f"its {' and '.join(lost)} is gone from this host's store", _LOOK_AGAIN_S)
@@ -330,7 +395,7 @@ class _Look:
     def _say(self, actual: Actual, reason: str = "", again_in_s: float | None = None) -> Decision[VmStatus, Action]:
         return Decision(self._status(actual, reason), again_in_s=again_in_s)
 
-    def _status(self, actual: Actual, reason: str = "") -> VmStatus:
+    def _status(self, actual: Actual, reason: str = "", move: MoveReport | None = None) -> VmStatus:
         known = self.previous or VmStatus(epoch=0, generation=0, actual=Actual.PENDING, since=self.now)
         known = known.model_copy(
             update={
@@ -338,6 +403,7 @@ class _Look:
                 "generation": self.placement.generation,
                 "reboots": self._reboots_done,
                 "specs": self._specs_in_use(),
+                "move": move,
                 "console": None if actual is Actual.DELETED else self.observed.console,
             }
         )
@@ -352,6 +418,11 @@ class _Look:
         if domain.specs.hdd_mib:
             disks["hdd_mib"] = self.observed.hdd_mib or domain.specs.hdd_mib
         return domain.specs.model_copy(update=disks)
+
+
+def _is_leaving(placement: Placement) -> bool:
+    """Whether the VM may be on its way to another host."""
+    return placement.leaving is not None and bool(placement.leaving.uri)
 
 
 def _cause_of_death(domain: Domain) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from common.schemas.vm import Console, Specs
-from ucloud_vm.hypervisor import Domain
+from ucloud_vm.hypervisor import Domain, Journey
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,66 @@ class RemoveDisks:
     """Remove the disks, for good."""
 
 
-Action = CreateDisks | GrowDisks | Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | RemoveDisks
+@dataclass(frozen=True)
+class MakeFolder:
+    """Make the folder of sockets of a VM that comes from another host."""
+
+
+@dataclass(frozen=True)
+class CreateArrivingDisks:
+    """Make empty disks for those of another host to be copied into."""
+
+    specs: Specs
+
+
+@dataclass(frozen=True)
+class KeepArrivedDisks:
+    """The disks that were copied here are whole: they are the VM's from now."""
+
+
+@dataclass(frozen=True)
+class DropArrivingDisks:
+    """Remove the disks that were made to be copied into; others stay."""
+
+
+@dataclass(frozen=True)
+class Send:
+    """Begin to send the guest to another host."""
+
+    journey: Journey
+
+
+@dataclass(frozen=True)
+class StopSending:
+    """Let the guest stay that is being sent."""
+
+
+@dataclass(frozen=True)
+class AllowDowntime:
+    """Let the guest that is being sent stand still for longer at the end."""
+
+    downtime_ms: int
+
+
+@dataclass(frozen=True)
+class SendRestLater:
+    """Let the guest go on at its new host before all of its memory is there."""
+
+
+DiskAction = CreateDisks | CreateArrivingDisks | GrowDisks | RemoveDisks | KeepArrivedDisks | DropArrivingDisks
+SendAction = Send | StopSending | AllowDowntime | SendRestLater
+DomainAction = Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | MakeFolder
+Action = DiskAction | SendAction | DomainAction
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What this life of the daemon knows of a guest that it began to send, which gets `epoch` at its new host."""
+
+    epoch: int
+    under_way: bool = True
+    problem: str = ""
+    """Why it failed; empty when it did not, or not yet."""
 
 
 @dataclass(frozen=True)
@@ -90,3 +149,12 @@ class Observation:
     shutdown_asked_at: datetime | None = None
     """When the power button was last pressed in this life of the guest, as far as this daemon knows."""
     obstacle: str = ""
+    sent: Sent | None = None
+    """Looked at before `domain`."""
+    told: frozenset[Action] = frozenset()
+    """What has been done, in this life of the daemon, with the guest since it is being sent."""
+    dock: str | None = None
+    """Where this host takes the VM from another one (destination.py); None: nothing is prepared. Empty: it takes no
+    guest that runs."""
+    disks_arriving: bool = False
+    """Its disks were made to be copied into, and nobody has found them whole yet."""

@@ -25,11 +25,15 @@ class FileDisk:
 
 @dataclass(frozen=True)
 class VmDisks:
-    """What a store holds of a VM. `leftovers`: there is something, if only the beginning of a disk."""
+    """What a store holds of a VM. `leftovers`: there is something, if only the beginning of a disk.
+
+    `arriving`: the disks were made to be copied into, and not kept yet.
+    """
 
     root: FileDisk | None = None
     hdd: FileDisk | None = None
     leftovers: bool = False
+    arriving: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,19 @@ class DiskStore(Protocol):
     def create(self, vm_uuid: str, image_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
         """Make the disks that the VM lacks: its root disk, a clone of the template grown to `ssd_mib`, and an empty
         second one unless `hdd_mib` is 0. PermanentError when there is no such template or it is larger."""
+        ...
+
+    def prepare_arrival(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """Make those of a VM's disks that it lacks, empty, for another host's to be copied into. PermanentError when
+        there is anything of the VM that was not made so: it may be the very disk that is in use."""
+        ...
+
+    def keep_arrival(self, vm_uuid: str) -> None:
+        """The disks that were made by `prepare_arrival` are whole: they are the VM's from now."""
+        ...
+
+    def drop_arrival(self, vm_uuid: str) -> None:
+        """Remove the disks that were made by `prepare_arrival`, unless they were kept."""
         ...
 
     def disks(self, vm_uuid: str) -> VmDisks:

@@ -3,6 +3,7 @@
     <ssd>/templates/<image>.qcow2         read-only
     <ssd>/vms/<vm>/root.qcow2             an overlay on its template
     <hdd>/vms/<vm>/hdd.qcow2
+    <ssd|hdd>/vms/<vm>/.arriving          says that the disks were made for another host's to be copied into
     <ssd|hdd>/.ucloud-store               the store's id; its absence says that the file system is not mounted
 
 Files appear by a rename, so a process that is killed at any point leaves nothing that looks whole and is not.
@@ -30,6 +31,7 @@ from common.storage.qemu_locks import is_locked
 _log = logging.getLogger(__name__)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ID_FILE = ".ucloud-store"
+_ARRIVING = ".arriving"
 _MIB = 1024 * 1024
 _QEMU_IMG_TIMEOUT_S = 60
 # QEMU may run as a user of its own, who must get through to its disks but need not list them.
@@ -87,9 +89,7 @@ class DirectoryStore:
         if present.root is None:
             self._create_root(vm_uuid, image_uuid, ssd_mib)
         if hdd_mib and present.hdd is None:
-            if self._hdd is None:
-                raise PermanentError("this host has no store for HDDs")
-            self._hdd.create_disk(vm_uuid, "hdd", hdd_mib, ())
+            self._hdd_part().create_disk(vm_uuid, "hdd", hdd_mib, ())
 
     def _create_root(self, vm_uuid: str, image_uuid: str, ssd_mib: int) -> None:
         # Shared with other clones, exclusive with the removal of a template.
@@ -104,12 +104,42 @@ class DirectoryStore:
             backing = os.path.relpath(template, self._ssd.vm(vm_uuid))
             self._ssd.create_disk(vm_uuid, "root", ssd_mib, ("-F", "qcow2", "-b", backing))
 
+    def prepare_arrival(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+        """See DiskStore. The mark comes first: a store that others share has none, and is left as it is."""
+        wanted = [(self._ssd, "root", ssd_mib)]
+        if hdd_mib:
+            wanted.append((self._hdd_part(), "hdd", hdd_mib))
+        for part, _, _ in wanted:
+            part.mark_arriving(vm_uuid)
+        for part, name, size_mib in wanted:
+            if part.disk(vm_uuid, name) is None:
+                part.create_disk(vm_uuid, name, size_mib, ())
+
+    def keep_arrival(self, vm_uuid: str) -> None:
+        """See DiskStore."""
+        for part in self._parts():
+            part.check()
+            with _os_errors(f"keep the disks of VM {vm_uuid}"):
+                (part.vm(vm_uuid) / _ARRIVING).unlink(missing_ok=True)
+
+    def drop_arrival(self, vm_uuid: str) -> None:
+        """See DiskStore."""
+        for part in self._parts():
+            if part.is_arriving(vm_uuid):
+                part.remove(vm_uuid)
+
+    def _hdd_part(self) -> "_Directory":
+        if self._hdd is None:
+            raise PermanentError("this host has no store for HDDs")
+        return self._hdd
+
     def disks(self, vm_uuid: str) -> VmDisks:
         """See DiskStore."""
         return VmDisks(
             root=self._ssd.disk(vm_uuid, "root"),
             hdd=self._hdd.disk(vm_uuid, "hdd") if self._hdd else None,
             leftovers=any(part.vm(vm_uuid).exists() for part in self._parts()),
+            arriving=any(part.is_arriving(vm_uuid) for part in self._parts()),
         )
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
@@ -143,10 +173,7 @@ class DirectoryStore:
     def remove(self, vm_uuid: str) -> None:
         """See DiskStore."""
         for part in self._parts():
-            part.check()
-            with _os_errors(f"remove the disks of VM {vm_uuid}"):
-                if part.vm(vm_uuid).exists():
-                    shutil.rmtree(part.vm(vm_uuid))
+            part.remove(vm_uuid)
 
     def vms(self) -> frozenset[str]:
         """See DiskStore."""
@@ -238,6 +265,33 @@ class _Directory:
         self.check()
         folder = self.vm(vm_uuid)
         return list(folder.iterdir()) if folder.exists() else []
+
+    def is_arriving(self, vm_uuid: str) -> bool:
+        """Whether the disks of a VM here were made to be copied into."""
+        self.check()
+        return (self.vm(vm_uuid) / _ARRIVING).exists()
+
+    def mark_arriving(self, vm_uuid: str) -> None:
+        """Make the folder of a VM, with the mark; PermanentError when there is anything else in it."""
+        self.check()
+        folder = self.vm(vm_uuid)
+        with _os_errors(f"make a folder for the disks of VM {vm_uuid}"):
+            folder.mkdir(_DIRECTORY_MODE, exist_ok=True)
+            if not (folder / _ARRIVING).exists() and any(folder.iterdir()):
+                raise PermanentError("there are disks of this VM in the store of the host that it is to be copied to")
+            (folder / _ARRIVING).touch()
+
+    def remove(self, vm_uuid: str) -> None:
+        """Remove the folder of a VM. The mark of arriving disks goes last, lest a part of them looks like the VM's."""
+        self.check()
+        folder = self.vm(vm_uuid)
+        with _os_errors(f"remove the disks of VM {vm_uuid}"):
+            if not folder.exists():
+                return
+            for path in folder.iterdir():
+                if path.name != _ARRIVING:
+                    path.unlink()
+            shutil.rmtree(folder)
 
     def create_disk(self, vm_uuid: str, name: str, size_mib: int, options: tuple[str, ...]) -> None:
         """Make a disk under another name, then give it its own."""

@@ -9,7 +9,8 @@ import pytest
 from common.schemas.vm import Specs
 from common.storage import FileDisk
 from ucloud_vm.accelerator import Accelerator
-from ucloud_vm.domain import NAMESPACE, Mark, qemu_owner, read_mark, to_xml
+from ucloud_vm.destination import Files
+from ucloud_vm.domain import NAMESPACE, Mark, disk_caches, qemu_owner, read_mark, relocate, to_xml
 from ucloud_vm.hypervisor import Machine
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
@@ -112,3 +113,27 @@ def test_metadata_that_we_did_not_write_is_nobodys(metadata: str) -> None:
 )
 def test_the_user_that_qemu_runs_as(secmodels: str, owner: tuple[int, int]) -> None:
     assert qemu_owner(f"<capabilities><host>{secmodels}</host></capabilities>") == owner
+
+
+def test_on_another_host_it_has_the_files_and_the_epoch_there() -> None:
+    hdd = FileDisk(Path("/store/vms/hdd.qcow2"), direct_io=False, size_mib=8)
+    files = Files("/b/root", "/b/hdd", "/b/s.sock", "/b/s.log", "/b/v.sock")
+    here = to_xml(replace(MACHINE, hdd=hdd), Accelerator.TCG)
+    moved = ET.fromstring(relocate(here, 9, files))  # noqa: S314 - our own
+    found = {
+        "root": [source.get("file") for source in moved.iterfind("devices/disk/source")],
+        "serial": [line.get("path") for line in moved.iterfind("devices/serial/source")],
+        "log": [log.get("file") for log in moved.iterfind("devices/serial/log")],
+        "vnc": [display.get("socket") for display in moved.iterfind("devices/graphics")],
+    }
+    assert found == {
+        "root": ["/b/root", "/b/hdd"],
+        "serial": ["/b/s.sock"],
+        "log": ["/b/s.log"],
+        "vnc": ["/b/v.sock"],
+    }
+    metadata = moved.find(f"./metadata/{{{NAMESPACE}}}vm")
+    assert metadata is not None
+    assert read_mark(ET.tostring(metadata, encoding="unicode")) == Mark(9, MACHINE.specs)
+    assert disk_caches(here) == {"none", "writeback"}
+    assert "/store/" not in relocate(here, 9, files)

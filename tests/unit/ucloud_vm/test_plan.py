@@ -15,7 +15,6 @@ from common.schemas.vm import (
     Event,
     Placement,
     Requested,
-    Role,
     Specs,
     VmRequest,
     VmStatus,
@@ -628,8 +627,7 @@ def answered(observed: Observation, action: Action) -> Observation:
 
 times = st.floats(0, 900).map(ago)
 placements = st.builds(
-    lambda role, **wish: order(**wish).model_copy(update={"role": role}),
-    role=st.sampled_from(Role),
+    order,
     requested=st.sampled_from(Requested),
     generation=st.integers(1, 3),
     epoch=st.integers(1, 3),
@@ -678,8 +676,7 @@ def is_allowed(action: Action, placement: Placement | None, domain: Domain | Non
     may_stop = requested is Requested.STOPPED or (requested is Requested.RUNNING and owes_reboot)
     match action:
         case steps.Start():
-            is_run = placement is not None and placement.role is Role.RUN
-            return requested is Requested.RUNNING and is_run and not runs
+            return requested is Requested.RUNNING and not runs
         case steps.RemoveDisks():
             return requested is Requested.DELETED and domain is None
         case steps.CreateDisks():
@@ -690,7 +687,7 @@ def is_allowed(action: Action, placement: Placement | None, domain: Domain | Non
             return requested in (None, Requested.DELETED) and not runs
         case steps.PowerOff():
             is_stale = placement is not None and domain is not None and domain.epoch != placement.epoch
-            is_abandoned = domain is not None and domain.power is Power.STARTING
+            is_abandoned = domain is not None and domain.power in (Power.STARTING, Power.BETWEEN)
             return requested in (None, Requested.DELETED) or may_stop or is_stale or is_abandoned
         case steps.ShutDown():
             return may_stop
@@ -728,7 +725,7 @@ def test_it_says_nothing_that_is_not_so(
     is_ours = domain is not None and (domain.power, domain.epoch) == (Power.RUNNING, placement.epoch)
     same_life = previous is not None and previous.epoch == placement.epoch
     owes_reboot = same_life and previous is not None and previous.reboots < placement.request.reboots
-    if is_ours and placement.role is Role.RUN and placement.request.requested is Requested.RUNNING and not owes_reboot:
+    if is_ours and placement.request.requested is Requested.RUNNING and not owes_reboot:
         assert reported.actual is Actual.RUNNING
         assert all(isinstance(action, steps.GrowDisks) for action in decision.actions)
 

@@ -11,7 +11,7 @@ import pytest
 
 from common.errors import PermanentError, TemporaryError
 from common.settings import StorageSettings
-from common.storage import DiskStore, ImageStore
+from common.storage import DiskStore, ImageStore, VmDisks
 from common.storage.directory import DirectoryStore
 
 IMAGE = "00000000-0000-4000-8000-00000000001a"
@@ -260,3 +260,33 @@ def test_capacity_has_the_stores_identity(store: AnyStore) -> None:
     assert capacity.hdd is not None
     assert capacity.ssd.total_mib > 0
     assert capacity.ssd.store_id != capacity.hdd.store_id
+
+
+def test_disks_to_copy_into_are_empty_and_go_again(store: AnyStore) -> None:
+    store.prepare_arrival(VM, 64, 8)
+    store.prepare_arrival(VM, 64, 8)
+    assert sizes(store) == (64, 8)
+    assert store.disks(VM).arriving
+    # They rest on no template: what comes is whole.
+    assert "read 65536/65536" in qemu_io(root(store), "read -P 0 0 64k")
+    store.drop_arrival(VM)
+    assert store.disks(VM) == VmDisks()
+    store.drop_arrival(VM)
+
+
+def test_disks_that_have_arrived_stay(store: AnyStore) -> None:
+    store.prepare_arrival(VM, 64, 8)
+    store.keep_arrival(VM)
+    assert not store.disks(VM).arriving
+    store.drop_arrival(VM)
+    assert sizes(store) == (64, 8)
+
+
+def test_disks_of_a_vm_are_not_taken_for_ones_to_copy_into(store: AnyStore) -> None:
+    import_image(store)
+    store.create(VM, IMAGE, 64, 8)
+    with pytest.raises(PermanentError, match="there are disks of this VM"):
+        store.prepare_arrival(VM, 64, 8)
+    store.drop_arrival(VM)
+    assert sizes(store) == (64, 8)
+    assert not store.disks(VM).arriving
