@@ -10,6 +10,8 @@ PREFIX ?= /opt/ucloud
 
 export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/etcd/usr/bin:$(PATH)
 python := .venv/bin/python
+# Two at a time: tests wait most of the time (tests/conftest.py says which never run side by side).
+pytest := $(python) -m pytest --numprocesses 2 --no-loadscope-reorder
 sources := common devcloud ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_cli tests bench
 products := common ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_cli
 .PHONY: help setup install uninstall up down status test test-quick lint format docs bench lock clean
@@ -37,11 +39,11 @@ status: ## show which daemons of that cloud run
 	@if [ -x $(python) ]; then $(python) -m devcloud status; else echo "nothing was ever started here"; fi
 
 test: setup lint ## run every check and every test (as root: real etcd, libvirt and QEMU)
-	@$(python) -m pytest
+	@$(pytest)
 	@echo "All tests passed. Next: make up"
 
 test-quick: setup ## run the unit and integration tests only
-	@$(python) -m pytest tests/unit tests/integration
+	@$(pytest) tests/unit tests/integration
 
 lint: setup ## check style, types, the arrows between packages, and the size of modules
 	@ruff check --quiet $(sources)
