@@ -156,7 +156,7 @@ class EtcdCluster:
 
     def pause(self, index: int) -> None:
         """Freeze a member: its connections stay open, and nothing answers."""
-        processes.send([self.pid(index)], signal.SIGSTOP)
+        processes.freeze(self.pid(index))
 
     def resume(self, index: int) -> None:
         """Let a frozen member go on."""

@@ -12,10 +12,9 @@ from devcloud.waiting import wait_for
 def is_alive(pid: int) -> bool:
     """Whether process `pid` runs; one that has ended but was not yet reaped by its parent does not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+        return _state(Path(f"/proc/{pid}/stat")) not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return state not in "ZX"
 
 
 def name(pid: int) -> str:
@@ -48,6 +47,28 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             continue
+
+
+def freeze(pid: int) -> None:
+    """Stop a process with SIGSTOP; returns when each of its threads stands still, or it has ended."""
+    send([pid], signal.SIGSTOP)
+    wait_for(f"process {pid} standing still", lambda: all(state in "TtZX" for state in _states(pid)), 10.0, 0.002)
+
+
+def _states(pid: int) -> list[str]:
+    """The state of each thread of a process, as in proc(5); none when it has ended."""
+    states = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        try:
+            states.append(_state(thread))
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return states
+
+
+def _state(stat: Path) -> str:
+    """What a file /proc/.../stat says; FileNotFoundError or ProcessLookupError when there is no such thing."""
+    return stat.read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
 
 
 def end(pids: Iterable[int], grace_s: float = 5.0) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from devcloud import processes
 from devcloud.waiting import wait_for
 
 DEADLINE_S = 20.0
@@ -71,7 +72,7 @@ class DaemonProcess:
 
     def pause(self) -> None:
         """Freeze it: SIGSTOP."""
-        self._process.send_signal(signal.SIGSTOP)
+        processes.freeze(self._process.pid)
 
     def resume(self) -> None:
         """Let it go on: SIGCONT."""

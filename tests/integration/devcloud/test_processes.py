@@ -1,5 +1,6 @@
 """Finding and ending processes."""
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -34,9 +35,22 @@ def test_a_process_that_ignores_the_polite_word_is_ended_all_the_same(stubborn: 
 
 def test_a_frozen_process_is_ended() -> None:
     with subprocess.Popen(["sleep", "1000"]) as process:
-        processes.send([process.pid], signal.SIGSTOP)
+        processes.freeze(process.pid)
         processes.end([process.pid])
         assert process.wait() == -signal.SIGTERM
+
+
+def test_a_frozen_process_does_nothing_more() -> None:
+    script = "import itertools, threading\nfor n in itertools.count(): threading.Thread(target=print, args=(n,)).run()"
+    with subprocess.Popen(["python3", "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        process.stdout.read(1)
+        processes.freeze(process.pid)
+        os.set_blocking(process.stdout.fileno(), False)
+        while process.stdout.read(65536):
+            pass
+        assert not process.stdout.read(1)
+        process.kill()
 
 
 def test_a_zombie_is_not_alive() -> None:
