@@ -199,6 +199,11 @@ class VmSettings(_Section):
     """What is done with a guest that writes faster than it can be sent: slow it down, or let it go on at the new host
     and send the rest afterwards (which loses it if either host dies meanwhile)."""
 
+    @property
+    def moves_live(self) -> bool:
+        """Whether guests that run can be sent from here and taken."""
+        return bool(self.migration_uri) and not self.libvirt_uri.startswith("test")
+
 
 class ImageSettings(_Section):
     """Where uploads are looked for, and how large an image may be."""

@@ -69,8 +69,15 @@ class VmHost:
                 "log_directory": str(self.data / "log"),
                 "state_directory": str(self.data / "state"),
                 "libvirt_uri": _LIBVIRT_URI[self.hypervisor],
+                "migration_uri": self.migration_uri,
             },
         }
+
+    @property
+    def migration_uri(self) -> str:
+        """Where other hosts' libvirtd reaches this one's, as they are all on one machine; the test driver's can't."""
+        socket = self.run / "libvirt/libvirt-sock"
+        return f"qemu+unix:///system?socket={socket}" if self.hypervisor == "qemu" else ""
 
     @property
     def _libvirt(self) -> Path:

@@ -10,8 +10,9 @@ DEFAULT_PORT = 9702
 
 def wire(host: daemon.Daemon) -> None:
     """Build the daemon's parts and start its threads."""
-    disks = DirectoryStore(host.settings.storage)
-    registration = Registration(host.store, lambda: measure(host.settings.host, disks))
+    settings = host.settings
+    disks = DirectoryStore(settings.storage)
+    registration = Registration(host.store, lambda: measure(settings.host, disks, moves_live=settings.vm.moves_live))
     host.health.add_check("registration", lambda: registration.problem)
     host.start("registration", registration.run)
 

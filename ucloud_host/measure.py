@@ -18,8 +18,11 @@ _RT_SCOPE_UNIVERSE = 0  # rtnetlink(7): reachable from everywhere
 _PROGRAMS = {"qemu": "qemu-system-x86_64", "libvirt": "libvirtd"}
 
 
-def measure(settings: HostSettings, store: DiskStore) -> HostStatus:
-    """This machine as a VM host. Memory is what the machine has, less what the settings keep for the host itself."""
+def measure(settings: HostSettings, store: DiskStore, *, moves_live: bool) -> HostStatus:
+    """This machine as a VM host. Memory is what the machine has, less what the settings keep for the host itself.
+
+    `moves_live` is what the hypervisor's settings say.
+    """
     ram_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
     disks = store.capacity()
     return HostStatus(
@@ -32,6 +35,7 @@ def measure(settings: HostSettings, store: DiskStore) -> HostStatus:
         hypervisor="qemu",
         versions={"ucloud": version("ucloud"), "linux": platform.release(), **_program_versions()},
         boot_id=boot_id(),
+        moves_live=moves_live,
     )
 
 

@@ -16,7 +16,7 @@ from ucloud_host.register import Registration
 
 def _measured(directory: Path, reserved_ram_mib: int = 1024) -> HostStatus:
     disks = DirectoryStore(StorageSettings(ssd_directory=directory))
-    return measure(HostSettings(name="h1", reserved_ram_mib=reserved_ram_mib), disks)
+    return measure(HostSettings(name="h1", reserved_ram_mib=reserved_ram_mib), disks, moves_live=True)
 
 
 def test_what_is_measured_is_what_the_machine_has(tmp_path: Path) -> None:

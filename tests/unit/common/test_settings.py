@@ -44,3 +44,16 @@ def test_a_wrong_setting_is_named(tmp_path: Path, text: str, expected: str) -> N
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"UCLOUD_CONFIG: .*does not exist"):
         load({"UCLOUD_CONFIG": str(tmp_path / "none.conf")})
+
+
+@pytest.mark.parametrize(
+    ("uri", "libvirt", "moves"),
+    [
+        ("", "qemu:///system", False),
+        ("qemu+tls://h1/system", "qemu:///system", True),
+        ("qemu+tls://h1/system", "test:///default", False),
+    ],
+)
+def test_guests_move_while_they_run_where_the_settings_say_how(uri: str, libvirt: str, moves: bool) -> None:
+    settings = load({"UCLOUD_VM_MIGRATION_URI": uri, "UCLOUD_VM_LIBVIRT_URI": libvirt, "UCLOUD_CONFIG": "/dev/null"})
+    assert settings.vm.moves_live is moves
