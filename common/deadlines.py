@@ -41,3 +41,13 @@ def settle_s(ttl_s: float) -> float:
     for leases that are over each half second: by then the judge knows how many there are.
     """
     return 0.75 * ttl_s
+
+
+def beat_s(ttl_s: float) -> float:
+    """How often a host's guard shows that it is at work."""
+    return 0.25 * ttl_s
+
+
+def guard_missed_s(ttl_s: float) -> float:
+    """So long after it last showed that, the host says no more that it is guarded."""
+    return 0.5 * ttl_s

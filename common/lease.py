@@ -1,9 +1,9 @@
 """A lease of etcd that is kept alive, and known to be over by this machine's own monotonic clock."""
 
 import threading
-import time
 from collections.abc import Callable
 
+from common import clock
 from common.deadlines import renew_every_s
 from common.errors import LeaseExpired
 from common.store import Store
@@ -13,7 +13,7 @@ class Lease:
     """A lease that ends `ttl_s` seconds after it was last renewed; what is bound to it goes with it."""
 
     def __init__(self, store: Store, lease_id: int, ttl_s: int, renewed_at: float) -> None:
-        """`renewed_at` (monotonic) is when the last renewal was sent: the lease lasts at least `ttl_s` from there."""
+        """`renewed_at` (common.clock): when the last renewal was sent. The lease lasts at least `ttl_s` from there."""
         self.id = lease_id
         self._store = store
         self._ttl_s = ttl_s
@@ -22,17 +22,22 @@ class Lease:
     @classmethod
     def grant(cls, store: Store, ttl_s: int) -> "Lease":
         """A new lease."""
-        asked_at = time.monotonic()
+        asked_at = clock.now()
         return cls(store, store.grant(ttl_s), ttl_s, asked_at)
+
+    @property
+    def renewed_at(self) -> float:
+        """When the last renewal that etcd accepted was sent, by common.clock."""
+        return self._renewed_at
 
     @property
     def left_s(self) -> float:
         """How long the lease surely lasts; negative when it may be over."""
-        return self._renewed_at + self._ttl_s - time.monotonic()
+        return self._renewed_at + self._ttl_s - clock.now()
 
     def renew(self) -> None:
         """Renew the lease while it surely lasts; LeaseExpired or Unavailable if that can't be done in time."""
-        asked_at = time.monotonic()
+        asked_at = clock.now()
         if self.left_s <= 0:
             raise LeaseExpired(f"lease {self.id:x} could not be renewed for {self._ttl_s} s")
         self._store.keep_alive(self.id, timeout_s=self.left_s)

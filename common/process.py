@@ -10,6 +10,11 @@ _PROC = Path("/proc")
 _DEAD_STATES = "ZX"
 
 
+def boot_id() -> str:
+    """The id that the kernel chose for this boot."""
+    return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
 def identity() -> str:
     """This process, for `is_surely_dead`: the boot, the PID namespace, the PID and when the process began."""
     return f"{_scope()}/{os.getpid()}/{_start_of(os.getpid())}"
@@ -26,8 +31,7 @@ def is_surely_dead(process: str) -> bool:
 
 def _scope() -> str:
     """PIDs mean something within one PID namespace of one boot only."""
-    boot = (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot}:{(_PROC / 'self/ns/pid').stat().st_ino}"
+    return f"{boot_id()}:{(_PROC / 'self/ns/pid').stat().st_ino}"
 
 
 def _start_of(pid: int) -> str | None:

@@ -122,6 +122,8 @@ class HostSettings(_Section):
     """Memory that VMs don't get, in MiB."""
     alive_ttl_s: Annotated[int, Field(ge=2, le=60)] = 3
     """A host that is silent for so many seconds gets no new VMs; the other times of a host's death follow from it."""
+    run_directory: Path = Path("/run/ucloud/host")
+    """What `ucloud-host-alive`, `ucloud-host-guard` and `ucloud-vm` share, in memory: a tmpfs."""
 
 
 class FenceSettings(_Section):
@@ -144,6 +146,11 @@ class FenceSettings(_Section):
     """`power` without Redfish: a program that gets the host's name, cuts its power, and ends with 0 when it is off."""
     timeout_s: Annotated[int, Field(ge=1, le=300)] = 20
     """How long a fence may take."""
+
+    @property
+    def counts_on_guard(self) -> bool:
+        """Whether an alternative of `methods` counts on the host's own guard."""
+        return any(fence.strip() == "self" for alternative in self.methods for fence in alternative.split("+"))
 
 
 class SchedulerSettings(_Section):

@@ -51,7 +51,7 @@ class Cloud:
 
     All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
     "ucloud-scheduler", "ucloud-image", "ucloud-otp", and on each host "libvirtd@h1", "ucloud-host@h1",
-    "ucloud-host-alive@h1", "ucloud-vm@h1"; one that ends is started anew within a second or two.
+    "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1"; one that ends is started anew within a second or two.
     """
 
     def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:

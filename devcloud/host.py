@@ -63,7 +63,7 @@ class VmHost:
         """What its ucloud.conf says besides what all machines of the cloud are told."""
         return {
             "health": {"address": self.address},
-            "host": {"name": self.name},
+            "host": {"name": self.name, "run_directory": str(self.run / "host")},
             "vm": {
                 "run_directory": str(self.run / "vm"),
                 "log_directory": str(self.data / "log"),

@@ -43,6 +43,6 @@ def of_host(host: VmHost) -> Iterator[Program]:
         listen = host.virsh("event", "--event", "lifecycle", "--loop")
         yield Program(f"libvirt-listener@{host.name}", host.enter(*listen))
     environment = {"UCLOUD_CONFIG": str(host.settings_file)}
-    for name in ("ucloud-host-alive", "ucloud-host", "ucloud-vm"):
+    for name in ("ucloud-host-guard", "ucloud-host-alive", "ucloud-host", "ucloud-vm"):
         url = f"http://[{host.address}]:{_PORTS[name]}/healthz" if name in _PORTS else ""
         yield Program(f"{name}@{host.name}", host.enter(str(SCRIPTS / name)), environment, url)

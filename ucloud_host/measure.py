@@ -8,10 +8,10 @@ from importlib.metadata import version
 
 from pyroute2 import IPRoute
 
+from common.process import boot_id
 from common.schemas.host import HostStatus
 from common.settings import HostSettings
 from common.storage import DiskStore
-from ucloud_host.boot import boot_id
 
 _VERSION_TIMEOUT_S = 10
 _RT_SCOPE_UNIVERSE = 0  # rtnetlink(7): reachable from everywhere

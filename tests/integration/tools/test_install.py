@@ -17,9 +17,12 @@ EXPOSURE = {
     "ucloud-api.service": 15,
     "ucloud-scheduler.service": 15,
     "ucloud-otp.service": 15,
-    "ucloud-host-alive.service": 15,
     # root, without capabilities: the store is root's.
     "ucloud-host.service": 20,
+    # root, without capabilities: it shares memory with the guard.
+    "ucloud-host-alive.service": 20,
+    # root: it kills the processes of others, and comes before all.
+    "ucloud-host-guard.service": 30,
     # root: uploads and disks change their owners.
     "ucloud-image.service": 30,
     "ucloud-vm.service": 30,
