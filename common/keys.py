@@ -117,6 +117,12 @@ def name(owner: str, kind: str, thing_name: str) -> str:
     return f"{USER}{owner}/name/{kind}/{thing_name}"
 
 
+def name_parts(name_key: str) -> tuple[str, str, str]:
+    """The owner, the kind and the name of a key of `name`."""
+    owner, _, kind, thing_name = name_key.removeprefix(USER).split("/", 3)
+    return owner, kind, thing_name
+
+
 def names(owner: str) -> str:
     """The prefix of all names that an owner's things hold."""
     return f"{USER}{owner}/name/"

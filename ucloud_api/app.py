@@ -12,6 +12,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from common.errors import Conflict
 from ucloud_api import auth, console, document, events, host, idempotency, image, problems, session, user, vm
+from ucloud_api.doctor import routes as doctor
 from ucloud_api.metrics import HttpMetrics, registry_to_show
 from ucloud_api.state import State
 from ucloud_api.vm_views import VmViews
@@ -34,7 +35,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    for module in (session, user, vm, console, host, image, events):
+    for module in (session, user, vm, console, host, image, events, doctor):
         app.register_api(module.blueprint)
     problems.register(app)
     _count(app, HttpMetrics(state.metrics.registry))

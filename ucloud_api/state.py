@@ -157,6 +157,10 @@ class State:
                 _log.error("%s can't be watched: %s", cache.prefix, error)
                 self._stop.wait(_RETRY_S)
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long, or until this worker is to end."""
+        self._stop.wait(seconds)
+
     def end_streams(self) -> None:
         """Let the streams end, for a worker that is to stop."""
         self.hub.close()

@@ -7,6 +7,7 @@ import click
 from ucloud_cli.completion import completion
 from ucloud_cli.context import context
 from ucloud_cli.contexts import DEFAULT_FILE
+from ucloud_cli.doctor import doctor
 from ucloud_cli.errors import EXIT_STATUSES
 from ucloud_cli.groups import Root
 from ucloud_cli.host import host
@@ -37,5 +38,5 @@ def cli() -> None:
     """ucloud: virtual machines, their images and their hosts."""
 
 
-for command in (login, logout, whoami, context, vm, image, host, user, completion):
+for command in (login, logout, whoami, context, vm, image, host, user, doctor, completion):
     cli.add_command(command)

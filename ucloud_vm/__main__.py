@@ -10,6 +10,7 @@ from common.controller import Controller
 from common.daemon import Daemon
 from common.daemon import main as run_daemon
 from common.errors import ConfigurationError, PermanentError, TemporaryError, UcloudError
+from common.events import EventLog, StatusEvents
 from common.schemas.vm import Placement, VmStatus
 from common.storage.directory import DirectoryStore
 from ucloud_vm import accelerator, destination
@@ -20,9 +21,11 @@ from ucloud_vm.console.routes import Consoles, add_routes
 from ucloud_vm.deathwatch import Deathwatch
 from ucloud_vm.driver import VmDriver
 from ucloud_vm.figures import VmFigures, libvirt_call_seconds
+from ucloud_vm.inventory import tell_inventory
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
 from ucloud_vm.migration import Migrations
 from ucloud_vm.plan import Planner
+from ucloud_vm.report import news
 from ucloud_vm.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
@@ -55,6 +58,8 @@ def wire(daemon: Daemon) -> None:
     except TemporaryError as error:
         raise ConfigurationError(f"storage.ssd_directory, storage.hdd_directory: {error}") from error
 
+    tell_inventory(daemon, access, hypervisor, disks)
+
     placements = daemon.cache(keys.placements(host), Placement)
     statuses = daemon.cache(keys.vm_statuses(host), VmStatus)
     deathwatch = Deathwatch(run_directory)
@@ -68,6 +73,8 @@ def wire(daemon: Daemon) -> None:
         VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch, migrations),
         daemon.metrics,
     )
+
+    controller.tell_events(StatusEvents(EventLog(daemon.store, host, daemon.settings.event.ttl_s), "vm", news))
 
     def look(vm_uuid: str | None) -> None:
         """The hypervisor has news of a VM, or, as it has just been connected to, of any."""

@@ -7,6 +7,7 @@ do harm (reads, leases, and transactions whose compares make a second run a no-o
 
 from common.store.connection import EtcdOptions
 from common.store.kv import Entry, Listing, Range, Store
+from common.store.members import MemberStatus
 from common.store.transaction import (
     MAX_OPERATIONS,
     Compare,
@@ -30,6 +31,7 @@ __all__ = [
     "EtcdOptions",
     "Listing",
     "MAX_OPERATIONS",
+    "MemberStatus",
     "News",
     "Operation",
     "Put",

@@ -9,7 +9,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,7 +110,9 @@ class Connection:
 
     def _connect(self, position: int, number: int) -> Stubs:
         self._position = position % len(self.options.endpoints)
-        endpoint = self.options.endpoints[self._position]
+        return self._open(self.options.endpoints[self._position], number)
+
+    def _open(self, endpoint: str, number: int) -> Stubs:
         if self._credentials:
             channel = grpc.secure_channel(endpoint, self._credentials, options=_CHANNEL_OPTIONS)
         else:
@@ -125,6 +127,15 @@ class Connection:
             rpc_pb2_grpc.AuthStub(channel),
             rpc_pb2_grpc.MaintenanceStub(channel),
         )
+
+    def one_by_one(self) -> Iterator[Stubs]:
+        """The services of each endpoint in turn, over a channel of its own that ends with its turn."""
+        for endpoint in self.options.endpoints:
+            stubs = self._open(endpoint, 0)
+            try:
+                yield stubs
+            finally:
+                stubs.channel.close()
 
     @property
     def stubs(self) -> Stubs:

@@ -10,6 +10,7 @@ from etcd3.etcdrpc import rpc_pb2
 from common.errors import Compacted, Conflict, LeaseExpired, Refused
 from common.metrics import Metrics
 from common.store.connection import ATTEMPT_TIMEOUT_S, Connection, EtcdOptions
+from common.store.members import MemberStatus, look_at_members
 from common.store.transaction import (
     MAX_OPERATIONS,
     Compare,
@@ -192,6 +193,10 @@ class Store:
         except Refused as error:
             if error.code != "NOT_FOUND":
                 raise
+
+    def members(self) -> tuple[MemberStatus, ...]:
+        """The state of the member behind each endpoint."""
+        return look_at_members(self._connection)
 
     def close(self) -> None:
         """End all calls and watches."""

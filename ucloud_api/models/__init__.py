@@ -3,6 +3,7 @@
 A field's description says what is allowed: a refusal repeats it (ucloud_api.problems).
 """
 
+from ucloud_api.models.doctor import Diagnosis, FindingOut, Mend
 from ucloud_api.models.event import EventList, EventQuery, ThingEvent
 from ucloud_api.models.host import Amounts, Host, HostList, HostPatch, HostPath, OvercommitOut, OvercommitPatch
 from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
@@ -26,9 +27,11 @@ from ucloud_api.models.vm import (
 
 __all__ = [
     "Amounts",
+    "Diagnosis",
     "EventList",
     "EventOut",
     "EventQuery",
+    "FindingOut",
     "Host",
     "HostList",
     "HostPatch",
@@ -42,6 +45,7 @@ __all__ = [
     "ListQuery",
     "LogQuery",
     "Out",
+    "Mend",
     "OvercommitOut",
     "OvercommitPatch",
     "Quota",

@@ -10,7 +10,11 @@ import secrets
 from pathlib import Path
 
 from common.errors import ConfigurationError
+from common.schemas.inventory import InventoryDoor
 from common.schemas.vm import Console
+
+_INVENTORY = "inventory"
+"""Stands for a VM's uuid, which it is none of, in the token of the host's inventory."""
 
 
 class Access:
@@ -27,6 +31,14 @@ class Access:
     def opens(self, token: str, vm_uuid: str) -> bool:
         """Whether `token` is that of the VM."""
         return hmac.compare_digest(token.encode(), self._token(vm_uuid).encode())
+
+    def inventory(self) -> InventoryDoor:
+        """Where this host tells what there is on it, and the token for that."""
+        return InventoryDoor(url=f"{self._url}/{_INVENTORY}", token=self._token(_INVENTORY))
+
+    def opens_inventory(self, token: str) -> bool:
+        """Whether `token` is that of the inventory."""
+        return self.opens(token, _INVENTORY)
 
     def _token(self, vm_uuid: str) -> str:
         return hmac.new(self._secret, vm_uuid.encode(), hashlib.sha256).hexdigest()
