@@ -90,41 +90,46 @@ class Capacity:
         self._ram_mib: dict[str, int] = {}
         self._disk_mib: dict[str, int] = {}
 
-    def take(self, host: Host, wanted: Amounts) -> float:
-        """Promise `wanted` of `host`; returns how full that makes it, 0 to 1."""
-        cpu = self._cpu[host.name] = self._cpu.get(host.name, 0) + wanted.cpu
-        ram_mib = self._ram_mib[host.name] = self._ram_mib.get(host.name, 0) + wanted.ram_mib
+    def take(self, host: Host, wanted: Amounts) -> None:
+        """Promise `wanted` of `host`."""
+        self._cpu[host.name] = self._cpu.get(host.name, 0) + wanted.cpu
+        self._ram_mib[host.name] = self._ram_mib.get(host.name, 0) + wanted.ram_mib
         for disk, wanted_mib in ((host.ssd, wanted.ssd_mib), (host.hdd, wanted.hdd_mib)):
             if disk:
                 self._disk_mib[disk.store_id] = self._disk_mib.get(disk.store_id, 0) + wanted_mib
-        return host.load(cpu, ram_mib)
 
-    def load(self, host: Host, wanted: Amounts) -> float:
-        """How full `wanted` would make `host`, 0 to 1."""
-        cpu, ram_mib = self._cpu.get(host.name, 0), self._ram_mib.get(host.name, 0)
-        return host.load(cpu + wanted.cpu, ram_mib + wanted.ram_mib)
+    def fit(self, host: Host, wanted: Amounts) -> float | Lack:
+        """How full `wanted` would make `host`, 0 to 1; or the first resource of which that has too little."""
+        cpu = self._cpu.get(host.name, 0) + wanted.cpu
+        ram_mib = self._ram_mib.get(host.name, 0) + wanted.ram_mib
+        if lack := _lack(Resource.CPU, wanted.cpu, host.cpu, host.used_cpu + cpu):
+            return lack
+        if lack := _lack(Resource.RAM, wanted.ram_mib, host.ram_mib, host.used_ram_mib + ram_mib):
+            return lack
+        if wanted.ssd_mib and (lack := self._disk_lack(Resource.SSD, host.ssd, wanted.ssd_mib)):
+            return lack
+        if wanted.hdd_mib and (lack := self._hdd_lack(host, wanted)):
+            return lack
+        return host.load(cpu, ram_mib)
 
     def lack(self, host: Host, wanted: Amounts) -> Lack | None:
         """The first resource of which `host` has too little."""
-        used_cpu = host.used_cpu + self._cpu.get(host.name, 0)
-        if lack := _lack(Resource.CPU, wanted.cpu, host.cpu, used_cpu):
-            return lack
-        used_ram_mib = host.used_ram_mib + self._ram_mib.get(host.name, 0)
-        if lack := _lack(Resource.RAM, wanted.ram_mib, host.ram_mib, used_ram_mib):
-            return lack
-        if lack := self._disk_lack(Resource.SSD, host.ssd, wanted.ssd_mib):
-            return lack
-        both_in_one = host.ssd and host.hdd and host.ssd.store_id == host.hdd.store_id and wanted.hdd_mib
+        fit = self.fit(host, wanted)
+        return fit if isinstance(fit, Lack) else None
+
+    def _hdd_lack(self, host: Host, wanted: Amounts) -> Lack | None:
+        both_in_one = host.ssd and host.hdd and host.ssd.store_id == host.hdd.store_id
         return self._disk_lack(Resource.HDD, host.hdd, wanted.hdd_mib + (wanted.ssd_mib if both_in_one else 0))
 
     def _disk_lack(self, resource: Resource, disk: Disk | None, wanted_mib: int) -> Lack | None:
-        if disk is None or not wanted_mib:
-            return _lack(resource, wanted_mib, 0, 0)
+        if disk is None:
+            return _lack(resource, wanted_mib, 0, wanted_mib)
         used_mib = self._used_mib.get(disk.store_id, 0) + self._disk_mib.get(disk.store_id, 0)
-        return _lack(resource, wanted_mib, disk.total_mib, used_mib)
+        return _lack(resource, wanted_mib, disk.total_mib, used_mib + wanted_mib)
 
 
 def _lack(resource: Resource, wanted: int, total: int, used: int) -> Lack | None:
-    if wanted <= 0 or used + wanted <= total:
+    """What there is too little of when `used` includes what is `wanted`."""
+    if used <= total or wanted <= 0:
         return None
     return Lack(resource, too_small=wanted > total)

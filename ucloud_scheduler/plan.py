@@ -46,10 +46,12 @@ class _Planner:
             else:
                 with_request.append((vm, vm.request))
         for vm, request in sorted(with_request, key=lambda each: turn(each[0], each[1], hosts)):
-            if is_moving(vm):
+            if not vm.placements:
+                writes += self._unplaced(vm, request)
+            elif is_moving(vm):
                 writes += [move] if (move := step(vm, request, hosts, self._now)) else []
             else:
-                writes += self._placed(vm, request) if vm.placements else self._unplaced(vm, request)
+                writes += self._placed(vm, request)
         return Plan(tuple(writes), self._waiting, tuple(self._oddities))
 
     def _without_request(self, vm: Vm) -> Iterator[Write]:
@@ -60,12 +62,13 @@ class _Planner:
             yield Clear(vm)
 
     def _unplaced(self, vm: Vm, request: VmRequest) -> Iterator[Write]:
-        if vm.statuses and (strays := self._strays(vm, request)):
-            yield from self._report(vm, request, strays)
-            return
-        if home := self._lost_home(vm, request):
-            yield from self._evacuated(vm, request, home)
-            return
+        if vm.statuses:
+            if strays := self._strays(vm, request):
+                yield from self._report(vm, request, strays)
+                return
+            if home := self._lost_home(vm, request):
+                yield from self._evacuated(vm, request, home)
+                return
         if request.requested is Requested.DELETED:
             yield Release(vm, request)
             return
@@ -82,7 +85,7 @@ class _Planner:
 
     def _order(self, vm: Vm, request: VmRequest, found: Chosen, cause: Cause) -> Placement:
         """A new life of a VM."""
-        moved = [placed.record.moved for placed in vm.placements.values() if placed.record]
+        moved = vm.placements and [placed.record.moved for placed in vm.placements.values() if placed.record]
         return Placement(
             epoch=next_epoch(vm),
             role=Role.RUN,

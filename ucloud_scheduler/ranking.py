@@ -65,6 +65,15 @@ class Chosen(NamedTuple):
     scores: tuple[tuple[str, float], ...]
 
 
+class _Search(NamedTuple):
+    """What was found of the hosts that were looked at."""
+
+    fits: list[tuple[int, int, float]]
+    """Those that will do: how many preferences they go against, their positions, how full they would become."""
+    lacks: list[Lack]
+    misfits: list[str]
+
+
 class Ranking:
     """Chooses hosts, and counts on top of the snapshot what it promised of them.
 
@@ -85,63 +94,74 @@ class Ranking:
 
     def choose(self, need: Need) -> Chosen | Refusal:
         """The host for a VM, whose capacity is then taken; or the reason why there is none."""
-        key = self._key(need)
         # Within one plan capacity only shrinks: what found no host once finds none later; unless it is for its group.
-        if key and (refusal := self._refusals.get(key)):
+        if self._refusals and (refusal := self._refusals.get(self._key(need))):
             return refusal
-        is_picky = bool(need.stores or need.leaves or need.request.host_labels)
-        grouped = bool(need.request.affinity)
-        fits: list[tuple[int, int]] = []
-        lacks: list[Lack] = []
-        misfits: Counter[str] = Counter()
-        position, last = 0, None
-        while name := self._name_at(position):
-            host = self._hosts[name]
-            why = misfit(need, host) if is_picky or host.tenants else None
-            if grouped and not why:
-                why = self._groups.misfit(need.request, name, need.leaves)
-            if why:
-                misfits[why] += 1
-            elif lack := self._capacity.lack(host, need.amounts):
-                lacks.append(lack)
-            else:
-                dislikes = self._groups.dislikes(need.request, name) if grouped else 0
-                fits.append((dislikes, position))
-                if last is None and not dislikes:
-                    last = position + _FURTHER
-            if last is not None and (len(fits) >= _BEST or position >= last):
-                break
-            position += 1
-        if fits:
-            return self._take(need, [position for _, position in sorted(fits)[:_BEST]], misfits, lacks)
-        refusal = explain(need.amounts, lacks, misfits, self._closed)
-        if key:
-            self._refusals[key] = refusal
+        search = self._search(need)
+        if search.fits:
+            return self._take(need, search)
+        refusal = explain(need.amounts, search.lacks, Counter(search.misfits), self._closed)
+        if not need.request.affinity:
+            self._refusals[self._key(need)] = refusal
         return refusal
 
-    def _key(self, need: Need) -> tuple[object, ...] | None:
-        """What a refusal holds for; None: for this time only."""
+    def _search(self, need: Need) -> _Search:
+        """Look at hosts, the emptiest first, until there are enough that will do, or no more."""
+        request, amounts = need.request, need.amounts
+        is_grouped = bool(request.affinity)
+        is_picky = bool(is_grouped or need.leaves or need.stores or request.host_labels)
+        search, last = _Search([], [], []), None
+        fits, near, hosts = search.fits, self._near, self._hosts
+        for position in range(len(hosts)):
+            self._bring_near(position)
+            if position == len(near):
+                break
+            name = near[position][1]
+            host = hosts[name]
+            if (is_picky or host.tenants) and (why := self._misfit(need, host)):
+                search.misfits.append(why)
+            elif isinstance(fit := self._capacity.fit(host, amounts), Lack):
+                search.lacks.append(fit)
+            else:
+                dislikes = self._groups.dislikes(request, name) if is_grouped else 0
+                fits.append((dislikes, position, fit))
+                if last is None and not dislikes:
+                    last = position + _FURTHER
+                if last is not None and len(fits) >= _BEST:
+                    break
+            if position == last:
+                break
+        if is_grouped:
+            fits.sort()
+        return search
+
+    def _misfit(self, need: Need, host: Host) -> str | None:
+        return misfit(need, host) or self._groups.misfit(need.request, host.name, need.leaves)
+
+    def _key(self, need: Need) -> tuple[object, ...]:
+        """What a refusal holds for, of VMs without a group; with one, it never matches."""
         request = need.request
-        if request.affinity or need.barred:
-            return None
         labels = tuple(sorted(request.host_labels.items()))
-        return (need.amounts, need.leaves, need.stores, labels, request.owner if self._has_tenants else None)
+        owner = request.owner if self._has_tenants else None
+        return (need.amounts, need.leaves, need.stores, labels, owner, request.affinity)
 
-    def _take(self, need: Need, best: Sequence[int], misfits: Counter[str], lacks: list[Lack]) -> Chosen:
-        """Take the first of the hosts at these positions."""
-        names = [self._near[position][1] for position in best]
-        scores = [(name, self._capacity.load(self._hosts[name], need.amounts)) for name in names]
-        host = self._hosts[names[0]]
-        del self._near[best[0]]
-        insort(self._near, (self._capacity.take(host, need.amounts), host.name))
+    def _take(self, need: Need, search: _Search) -> Chosen:
+        """Take the best of the hosts that fit."""
+        near, fits = self._near, search.fits[:_BEST]
+        scores = tuple([(near[position][1], load) for _, position, load in fits])
+        host, (_, position, load) = self._hosts[scores[0][0]], fits[0]
+        del near[position]
+        insort(near, (load, host.name))
+        self._capacity.take(host, need.amounts)
         self._groups.join(need.request, host.name)
-        refused = self._closed + misfits + Counter(map(str, lacks)) if misfits or lacks else self._closed
-        return Chosen(host, refused, tuple((name, round(score, 3)) for name, score in scores))
+        refused = self._closed
+        if search.misfits or search.lacks:
+            refused = refused + Counter(search.misfits) + Counter(map(str, search.lacks))
+        return Chosen(host, refused, scores)
 
-    def _name_at(self, position: int) -> str | None:
-        """The host at a position of the order as it is now; None behind the last."""
+    def _bring_near(self, position: int) -> None:
+        """Have the host that is at a position of the order as it is now in the short list, if there is one."""
         near, rest = self._near, self._rest
         if self._next < len(rest) and (position == len(near) or rest[self._next] < near[position]):
             near.insert(position, rest[self._next])
             self._next += 1
-        return near[position][1] if position < len(near) else None

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from common.schemas.host import HostState
+from common.schemas.verdict import Sentence
 from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest
+from ucloud_scheduler.groups import GroupIndex
 from ucloud_scheduler.ranking import Ranks
-from ucloud_scheduler.views import BriefStatus, Disk, Host, Placed, Reported, Snapshot, Vm
+from ucloud_scheduler.views import BriefStatus, Disk, Host, Judged, Placed, Reported, Snapshot, Vm
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=1)
@@ -28,19 +30,31 @@ def make_host(name: str = "h1", cpu: int = 8, ram_mib: int = 8192, ssd_mib: int 
 
 
 def make_request(
-    number: int = 1, specs: Specs = SMALL, requested: Requested = Requested.RUNNING, generation: int = 1
+    number: int = 1,
+    specs: Specs = SMALL,
+    requested: Requested = Requested.RUNNING,
+    generation: int = 1,
+    **changes: object,
 ) -> VmRequest:
     """The request for the VM with that number; VMs are created in the order of their numbers."""
-    return VmRequest(
-        uuid=str(UUID(int=number)),
-        owner="admin",
-        name=f"vm{number}",
-        specs=specs,
-        image="image",
-        requested=requested,
-        generation=generation,
-        created_at=EARLIER + timedelta(seconds=number),
-    )
+    values: dict[str, object] = {
+        "uuid": str(UUID(int=number)),
+        "owner": "admin",
+        "name": f"vm{number}",
+        "specs": specs,
+        "image": "image",
+        "requested": requested,
+        "generation": generation,
+        "created_at": EARLIER + timedelta(seconds=number),
+        **changes,
+    }
+    return VmRequest.model_validate(values)
+
+
+def make_dead(name: str = "h1", **changes: object) -> Host:
+    """A host that was found dead."""
+    values: dict[str, object] = {"is_alive": False, "verdict": Judged(Sentence.DEAD, 40), **changes}
+    return make_host(name, **values)  # type: ignore[arg-type]
 
 
 def make_placement(request: VmRequest, epoch: int = 1) -> Placement:
@@ -77,4 +91,16 @@ def make_snapshot(vms: list[Vm], hosts: list[Host], used_mib: dict[str, int] | N
     by_name = {host.name: host for host in hosts}
     ranks = Ranks()
     ranks.change([(None, host) for host in hosts])
-    return Snapshot(tuple(vms), by_name, used_mib or {}, ranks.open, ranks.closed)
+    groups = GroupIndex()
+    for vm in vms:
+        for host, placed in vm.placements.items():
+            groups.set(host, vm.uuid, placed.record.request if placed.record else None)
+    return Snapshot(
+        tuple(vms),
+        by_name,
+        used_mib or {},
+        ranks.open,
+        ranks.closed,
+        groups.members,
+        has_tenants=bool(ranks.with_tenants),
+    )

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.schemas.host import HostState
+from common.schemas.verdict import Sentence
 from common.schemas.vm import Actual, Requested, Specs
 from tests.unit.ucloud_scheduler.snapshots import (
     NOW,
@@ -16,9 +17,11 @@ from tests.unit.ucloud_scheduler.snapshots import (
     make_status,
     make_vm,
 )
+from ucloud_scheduler.filters import Stores
+from ucloud_scheduler.lives import is_lost
 from ucloud_scheduler.plan import plan
-from ucloud_scheduler.views import Disk, Host, Placed, Snapshot, Vm
-from ucloud_scheduler.writes import Clear, Place, Release, Report, Update
+from ucloud_scheduler.views import Disk, Host, Judged, Placed, Snapshot, Vm
+from ucloud_scheduler.writes import Clear, Evacuate, Place, Release, Report, Update
 
 SPECS = st.builds(
     Specs,
@@ -40,6 +43,7 @@ def hosts(draw: st.DrawFn) -> Host:
         hdd=draw(DISKS),
         state=draw(st.sampled_from([HostState.ENABLED, HostState.ENABLED, HostState.DRAINING])),
         is_alive=draw(st.sampled_from([True, True, False])),
+        verdict=draw(st.none() | st.builds(Judged, st.sampled_from(Sentence), st.just(40))),
         used_cpu=draw(st.integers(0, 20)),
         used_ram_mib=draw(st.integers(0, 25000)),
     )
@@ -48,11 +52,15 @@ def hosts(draw: st.DrawFn) -> Host:
 @st.composite
 def vms(draw: st.DrawFn, number: int) -> Vm:
     request = make_request(
-        number, draw(SPECS), draw(st.sampled_from([Requested.RUNNING, Requested.DELETED])), generation=2
+        number,
+        draw(SPECS),
+        draw(st.sampled_from([Requested.RUNNING, Requested.DELETED])),
+        generation=2,
+        ha=draw(st.sampled_from([True, True, False])),
     )
     names = st.sampled_from(["h1", "h2", "h9"])
     # The same generation with other specs: there was no room for its growth.
-    held_back = st.builds(make_request, st.just(number), SPECS, st.just(request.requested), st.just(2))
+    held_back = SPECS.map(lambda specs: request.model_copy(update={"specs": specs}))
     older = st.builds(make_request, st.just(number), SPECS) | held_back
     placed = st.dictionaries(names, st.none() | st.builds(make_placement, older, st.integers(1, 3)), max_size=2)
     actual = st.sampled_from([Actual.RUNNING, Actual.DELETED])
@@ -81,9 +89,14 @@ def _carried_out(snapshot: Snapshot) -> Snapshot:
     for write in plan(snapshot, NOW).writes:
         vm = vms[write.vm.uuid]
         match write:
-            case Place() | Update():
-                placed = {**vm.placements, write.host: Placed(write.placement, 21)}
-                vms[vm.uuid] = vm._replace(placements=placed, pending=None if isinstance(write, Place) else vm.pending)
+            case Place() | Update() | Evacuate():
+                left = write.dead if isinstance(write, Evacuate) else {}
+                placed = {host: kept for host, kept in vm.placements.items() if host not in left}
+                vms[vm.uuid] = vm._replace(
+                    placements={**placed, write.host: Placed(write.placement, 21)},
+                    statuses={host: kept for host, kept in vm.statuses.items() if host not in left},
+                    pending=vm.pending if isinstance(write, Update) else None,
+                )
                 if host := all_hosts.get(write.host):
                     used = _change(write)
                     all_hosts[write.host] = host._replace(
@@ -101,15 +114,22 @@ def _carried_out(snapshot: Snapshot) -> Snapshot:
     return make_snapshot(list(vms.values()), list(all_hosts.values()), used_mib)
 
 
-def _change(write: Place | Update) -> dict[str, int]:
-    """What the write adds to what is used (or takes from it)."""
-    new = write.placement.request.specs
-    held = write.vm.placements[write.host].record if isinstance(write, Update) else None
-    names = ("cpu", "ram_mib", "ssd_mib", "hdd_mib")
-    return {name: getattr(new, name) - (getattr(held.request.specs, name) if held else 0) for name in names}
+def _change(write: Place | Update | Evacuate) -> dict[str, int]:
+    """What the write adds to what is used (or takes from it). What goes on elsewhere keeps its disks in their store."""
+    new, names = write.placement.request.specs, ("cpu", "ram_mib", "ssd_mib", "hdd_mib")
+    if isinstance(write, Place):
+        return {name: getattr(new, name) for name in names}
+    if isinstance(write, Update):
+        placed = write.vm.placements[write.host]
+    else:
+        placed = next(iter(write.vm.placements.values()), Placed(write.placement, 0))
+    assert placed.record
+    held = placed.record.request.specs
+    kept = names if isinstance(write, Update) else names[2:]
+    return {name: getattr(new, name) - (getattr(held, name) if name in kept else 0) for name in names}
 
 
-def _growth(write: Place | Update) -> Counter[str]:
+def _growth(write: Place | Update | Evacuate) -> Counter[str]:
     return Counter({name: max(0, amount) for name, amount in _change(write).items()})
 
 
@@ -118,8 +138,10 @@ def test_no_plan_promises_more_than_there_is(snapshot: Snapshot) -> None:
     on_host: dict[str, Counter[str]] = {}
     in_store: Counter[str] = Counter()
     for write in plan(snapshot, NOW).writes:
-        if not isinstance(write, Place | Update) or write.host not in snapshot.hosts:
+        if not isinstance(write, Place | Update | Evacuate) or write.host not in snapshot.hosts:
             continue
+        if isinstance(write, Evacuate) and write.placement.request.requested is Requested.DELETED:
+            continue  # it never runs there
         host, growth = snapshot.hosts[write.host], _growth(write)
         sums = on_host.setdefault(write.host, Counter())
         sums.update(growth)
@@ -150,9 +172,32 @@ def test_no_vm_is_placed_where_it_may_exist_twice(snapshot: Snapshot) -> None:
 
 
 @given(snapshots())
+def test_vms_go_on_elsewhere_only_from_dead_hosts_and_where_their_disks_are(snapshot: Snapshot) -> None:
+    for write in plan(snapshot, NOW).writes:
+        if not isinstance(write, Evacuate):
+            continue
+        assert write.dead
+        assert set(write.vm.placements) <= set(write.dead)
+        request, host = write.placement.request, snapshot.hosts[write.host]
+        assert (host.state, host.is_alive, host.verdict) == (HostState.ENABLED, True, None)
+        assert request.ha or request.requested is Requested.DELETED
+        for name in write.dead:
+            assert snapshot.hosts[name].is_dead
+        for name, placed in write.vm.placements.items():
+            home, order = snapshot.hosts[name], placed.record
+            assert order
+            assert order.epoch < write.placement.epoch
+            assert order.request.ha or request.requested is Requested.DELETED
+            assert Stores.of(home, order.request.specs.hdd_mib).are_on(host)
+        for name, reported in write.vm.statuses.items():
+            is_gone = reported.record is not None and reported.record.actual is Actual.DELETED
+            assert name in write.dead or is_gone
+
+
+@given(snapshots())
 def test_every_vm_that_waits_has_a_reason_and_every_other_is_served(snapshot: Snapshot) -> None:
     planned = plan(snapshot, NOW)
-    placed = {write.vm.uuid for write in planned.writes if isinstance(write, Place | Release)}
+    placed = {write.vm.uuid for write in planned.writes if isinstance(write, Place | Release | Evacuate)}
     told = {write.vm.uuid: write.status.reason for write in planned.writes if isinstance(write, Report)}
     assert all(told.values())
     for vm in snapshot.vms:
@@ -175,7 +220,7 @@ def test_nothing_is_released_before_everybody_says_that_it_is_gone(snapshot: Sna
 @given(snapshots())
 def test_whatever_is_requested_of_a_placed_vm_reaches_its_hosts_at_once_except_growth(snapshot: Snapshot) -> None:
     for vm in _carried_out(snapshot).vms:
-        if not vm.request or vm.is_malformed:
+        if not vm.request or vm.is_malformed or is_lost(vm, snapshot.hosts):
             continue
         for placed in vm.placements.values():
             if placed.record and placed.record.generation <= vm.request.generation:
