@@ -1,16 +1,20 @@
 """The routes of hosts, for admins. Hosts register themselves; the API holds the admin's word on them."""
 
+from datetime import UTC, datetime
+
 from flask import Response
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
 from common import keys
-from common.schemas.host import HostRequest, HostStatus
+from common.schemas.host import ConfirmedDead, HostRequest, HostStatus
+from common.schemas.verdict import Verdict
 from ucloud_api import models, views
-from ucloud_api.answers import answer, etag
-from ucloud_api.auth import require_admin
-from ucloud_api.change import Plan, change
-from ucloud_api.problems import documented, not_found
+from ucloud_api.answers import answer, etag, json_answer
+from ucloud_api.auth import current_caller, require_admin
+from ucloud_api.change import Changed, Plan, change
+from ucloud_api.models.host import HostDeath
+from ucloud_api.problems import ApiProblem, documented, not_found
 from ucloud_api.state import State, current_state
 
 blueprint = APIBlueprint(
@@ -25,13 +29,19 @@ blueprint = APIBlueprint(
 def _resource(state: State, name: str, word: HostRequest | None) -> models.Host:
     status = state.host_statuses.get(keys.host_status(name))
     placed = [state.placements.get(keys.placement(name, vm_uuid)) for vm_uuid in state.index.vms_on(name)]
+    verdict = state.verdicts.get(keys.verdict(name))
     return views.host(
-        name, word, status.record if status else None, state.is_alive(name), [each.record for each in placed if each]
+        name,
+        word,
+        status.record if status else None,
+        state.is_alive(name),
+        verdict.record if verdict else None,
+        [each.record for each in placed if each],
     )
 
 
 def _await_host_caches(state: State) -> None:
-    state.await_caches(state.hosts, state.host_statuses, state.alive, state.placements)
+    state.await_caches(state.hosts, state.host_statuses, state.alive, state.verdicts, state.placements)
 
 
 @blueprint.get("", summary="List hosts", responses={200: models.HostList})
@@ -83,3 +93,42 @@ def patch(path: models.HostPath, body: models.HostPatch) -> Response:
 
     changed = change(state, Plan(state.hosts, HostRequest, keys.host(name), decide))
     return answer(_resource(state, name, changed.record), 200, {"ETag": etag(changed.revision)})
+
+
+@blueprint.post(
+    "/<name>/confirm-dead",
+    summary="Confirm that a host is dead",
+    responses={202: models.Host, **documented(400, 404, 412, 413, 415)},
+)
+def confirm_dead(path: models.HostPath, body: HostDeath) -> Response:
+    """Say that a silent host is off and stays off, where no fence can tell: its HA VMs are then started elsewhere.
+
+    If it is not off, they run twice on the same disks, unless those are locked. `since` names the silence that is
+    meant: where the host was back meanwhile, nothing is confirmed.
+    """
+    require_admin()
+    state, name = current_state(), path.name
+    _await_host_caches(state)
+    if not _is_registered(state, name):
+        raise not_found("host", name)
+    verdict = state.find(state.verdicts, keys.verdict(name), Verdict)
+    if verdict is None or verdict.record.since != body.since:
+        raise ApiProblem(409, "not-silent", f"{name} is not silent since {body.since}: show the host, and look again")
+    silence = verdict.record
+    now, by = datetime.now(UTC), current_caller().user
+
+    def decide(current: HostRequest | None) -> HostRequest:
+        word = current or HostRequest(name=name, generation=0)
+        before = word.confirmed_dead
+        is_said = before is not None and (before.boot_id, before.since) == (silence.boot_id, silence.since)
+        if current and is_said:
+            return current
+        said = ConfirmedDead(boot_id=silence.boot_id, since=silence.since, at=now, by=by)
+        return word.model_copy(update={"confirmed_dead": said, "generation": word.generation + 1})
+
+    def resource(word: HostRequest) -> bytes:
+        return _resource(state, name, word).model_dump_json().encode()
+
+    plan = Plan(state.hosts, HostRequest, keys.host(name), decide, answer_of=resource)
+    changed: Changed[HostRequest] = change(state, plan)
+    return json_answer(resource(changed.record), 202, {"ETag": etag(changed.revision)})

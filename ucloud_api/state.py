@@ -23,6 +23,7 @@ from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.record import Record
 from common.schemas.user import Account, Session
+from common.schemas.verdict import Verdict
 from common.schemas.vm import Placement, VmRequest, VmStatus
 from common.settings import Settings
 from common.store import EtcdOptions, Store
@@ -79,6 +80,7 @@ class State:
         self.hosts = self._cache(keys.HOST, HostRequest)
         self.host_statuses = self._cache(keys.STATUS_HOST, HostStatus)
         self.alive = self._cache(keys.ALIVE, Alive)
+        self.verdicts = self._cache(keys.VERDICT, Verdict)
         self.images = self._cache(keys.IMAGE, ImageRequest)
         self.image_statuses = self._cache(keys.STATUS_IMAGE, ImageStatus)
         self.accounts = self._cache(keys.ACCOUNT, Account)
@@ -88,7 +90,7 @@ class State:
         self.index = PlacementIndex(self.placements)
         self.vm_things = Things(self.vms, lambda vm: Audience(vm.owner))
         self.image_things = Things(self.images, lambda image: Audience(image.owner, image.public))
-        self.vm_caches = (self.vms, self.placements, self.vm_statuses, self.alive)
+        self.vm_caches = (self.vms, self.placements, self.vm_statuses, self.alive, self.verdicts)
         self.image_caches = (self.images, self.image_statuses)
         self.vm_journal = Journal(self.vm_caches)
         self.image_journal = Journal(self.image_caches)
@@ -111,12 +113,13 @@ class State:
             for cache in others:
                 cache.subscribe(self._teller(kind, cache, journal, things.audience_at))
 
-        def tell_vms_of_host(key: str) -> None:
+        def tell_vms_of_host(cache: Cache[Any], key: str) -> None:
             for vm_uuid in self.index.vms_on(keys.last_part(key)):
-                self.vm_journal.touch(self.alive, vm_uuid, self.vm_things.audience(vm_uuid))
+                self.vm_journal.touch(cache, vm_uuid, self.vm_things.audience(vm_uuid))
                 self.hub.tell("vm", vm_uuid)
 
-        self.alive.subscribe(tell_vms_of_host)
+        self.alive.subscribe(lambda key: tell_vms_of_host(self.alive, key))
+        self.verdicts.subscribe(lambda key: tell_vms_of_host(self.verdicts, key))
         self.sessions.subscribe(lambda key: self.hub.tell("session", keys.last_part(key)))
         self.accounts.subscribe(lambda key: self.hub.tell("account", keys.last_part(key)))
 

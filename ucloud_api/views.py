@@ -7,6 +7,7 @@ from common import keys
 from common.schemas.host import HostRequest, HostStatus
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
 from common.schemas.size import format_size
+from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
 from ucloud_api import models
 
@@ -24,6 +25,8 @@ class VmFacts:
     image_name: str | None = None
 
 
+    verdict: Verdict | None = None
+    """On its host, while that is not alive."""
 def current_status(facts: VmFacts) -> VmStatus | None:
     """The status, if it speaks of the VM's present life: one of an earlier epoch is of another one."""
     if facts.placement and facts.status and facts.status.epoch == facts.placement.epoch:
@@ -39,8 +42,7 @@ def actual_state(facts: VmFacts) -> tuple[Actual, str]:
             return Actual.DELETING, ""
         return Actual.PENDING, facts.word.reason if facts.word else "waits for the scheduler"
     if not facts.host_alive:
-        last = f", it last said {status.actual}" if status else ""
-        return Actual.UNKNOWN, f"host {facts.host} is silent{last}"
+        return Actual.UNKNOWN, _lost(facts, status)
     if status is None:
         return Actual.DEPLOYING, f"ordered from host {facts.host}, which has not answered yet"
     # A resize that waits for room is the scheduler's to explain: the host has no order for it.
@@ -51,6 +53,16 @@ def actual_state(facts: VmFacts) -> tuple[Actual, str]:
 
 def vm(facts: VmFacts) -> models.Vm:
     """The VM resource."""
+def _lost(facts: VmFacts, status: VmStatus | None) -> str:
+    """What to say of a VM whose host has no sign of life."""
+    last = f", it last said {status.actual}" if status else ""
+    if facts.verdict is None or facts.verdict.sentence is not Sentence.DEAD:
+        return f"host {facts.host} is silent{last}"
+    has_ha = facts.placement is not None and facts.placement.request.ha
+    hope = "it is to be started on another host" if has_ha else "it runs again when the host does, as its ha is off"
+    return f"host {facts.host} is dead{last}; {facts.word.reason if facts.word else hope}"
+
+
     request, placement, status = facts.request, facts.placement, current_status(facts)
     actual, reason = actual_state(facts)
     return models.Vm(
@@ -87,7 +99,12 @@ def specs(record: Specs) -> models.SpecsOut:
 
 
 def host(
-    name: str, word: HostRequest | None, status: HostStatus | None, alive: bool, placed: Sequence[Placement]
+    name: str,
+    word: HostRequest | None,
+    status: HostStatus | None,
+    alive: bool,
+    verdict: Verdict | None,
+    placed: Sequence[Placement],
 ) -> models.Host:
     """The host resource; `placed` are the orders to it."""
     admin = word or HostRequest(name=name, generation=0)
@@ -101,7 +118,8 @@ def host(
     return models.Host(
         name=name,
         state=admin.state,
-        status="ALIVE" if alive else "SILENT",
+        status="ALIVE" if alive else "DEAD" if verdict and verdict.sentence is Sentence.DEAD else "SILENT",
+        verdict=HostVerdict.model_validate(verdict.model_dump()) if verdict and not alive else None,
         overcommit=models.OvercommitOut(**admin.overcommit.model_dump()),
         generation=admin.generation,
         capacity=capacity,

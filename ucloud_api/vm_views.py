@@ -58,6 +58,7 @@ class VmViews:
         host, order = self._order(uuid)
         status = state.vm_statuses.get(keys.vm_status(host, uuid)) if host else None
         is_alive = host is None or state.is_alive(host)
+        verdict = state.verdicts.get(keys.verdict(host)) if host and not is_alive else None
         facts = VmFacts(
             request,
             host,
@@ -66,8 +67,10 @@ class VmViews:
             word.record if word else None,
             is_alive,
             image.record.name if image else None,
+            verdict.record if verdict else None,
         )
-        return facts, (host, _revision(order), _revision(status), _revision(word), is_alive, _revision(image))
+        revisions = tuple(_revision(each) for each in (order, status, word, image, verdict))
+        return facts, (host, is_alive, *revisions)
 
     def _order(self, uuid: str) -> tuple[str | None, Cached[Placement] | None]:
         """The host that runs a VM, and the order to it; a later epoch supersedes an earlier one."""

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from ucloud_cli.errors import Refused
 from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import add_list, add_show, name_argument, print_result
@@ -20,6 +21,28 @@ def host() -> None:
 add_list(host, HOST)
 add_show(host, HOST)
 add_events(host, HOST)
+
+
+@host.command("confirm-dead")
+@name_argument(HOST)
+@click.option("--yes", is_flag=True, help="Don't ask.")
+@shared_options
+@pass_session
+def confirm_dead(session: Session, name: str, yes: bool) -> None:
+    """Say that a silent host is off, where no fence can tell: its VMs are then started elsewhere."""
+    found = HOST.find(session.client, name)
+    verdict = found.get("verdict")
+    if verdict is None:
+        raise Refused(f"{found['name']} is {found['status']}: there is nothing to confirm")
+    if not yes:
+        click.confirm(
+            f"Is {found['name']} powered off, and does it stay off until somebody has looked at it? If it still runs, "
+            f"its VMs may run twice and lose their disks",
+            abort=True,
+            err=True,
+        )
+    changed = session.client.post(f"{HOST.path_of(found)}/confirm-dead", {"since": verdict["since"]})
+    print_result(session, HOST, changed, changed)
 
 
 @host.command("set")

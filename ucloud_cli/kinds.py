@@ -28,6 +28,12 @@ def _ordered(host: Resource, what: str) -> str:
     return f"{_amount(what, host['ordered'][what])}/{_amount(what, capacity[what]) if capacity else '?'}"
 
 
+def _verdict(host: Resource) -> Resource:
+    """What is held of a host without a sign of life; nothing of one that is alive, or of an older API."""
+    verdict: Resource = host.get("verdict") or {}
+    return verdict
+
+
 def used(user: Resource, what: str) -> str:
     """How much of something is charged to a user, and how much may be: "3/8"; "3" where there is no limit."""
     of = f"/{_amount(what, user['quota'][what])}" if user["quota"] else ""
@@ -85,6 +91,10 @@ HOST = Kind(
         "name": itemgetter("name"),
         "state": itemgetter("state"),
         "status": itemgetter("status"),
+        "since": lambda host: local_time(_verdict(host).get("since")),
+        "waits for": lambda host: _verdict(host).get("waits_for"),
+        "fenced by": lambda host: _verdict(host).get("fenced_by"),
+        "fences": lambda host: "\n".join(f"{name}: {said}" for name, said in _verdict(host).get("answers", {}).items()),
         "vms": itemgetter("vms"),
         "cpu": lambda host: _ordered(host, "cpu"),
         "ram": lambda host: _ordered(host, "ram"),

@@ -1,11 +1,13 @@
 """Hosts: the admin's word, and the resource."""
 
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.schemas.host import HostState
+from common.schemas.verdict import Sentence
 from common.schemas.vm import HostName
 from ucloud_api.models.shared import In, Out, SizeOut
 
@@ -43,6 +45,25 @@ class Amounts(Out):
     """What a host has, or what of it is ordered."""
 
     cpu: int
+class HostDeath(In):
+    """An admin's word that a silent host is off, and stays off until it is looked at."""
+
+    since: Annotated[
+        AwareDatetime, Field(description="Of which silence it speaks: `since` of the host's verdict, with a time zone.")
+    ]
+
+
+class HostVerdict(Out):
+    """What the cloud holds of a host whose sign of life is gone."""
+
+    sentence: Sentence
+    since: Annotated[datetime, Field(description="When the sign of life was first missed.")]
+    judged_at: Annotated[datetime | None, Field(description="When it was found DEAD.")]
+    fenced_by: Annotated[str, Field(description="DEAD: the fences that worked.")]
+    waits_for: Annotated[str, Field(description="SILENT: what must happen before it can be found DEAD.")]
+    answers: Annotated[dict[str, str], Field(description="What each fence said last: yes, no or unknown, and why.")]
+
+
     ram: SizeOut
     ssd: SizeOut
     hdd: SizeOut
@@ -61,7 +82,11 @@ class Host(Out):
 
     name: str
     state: HostState
-    status: Annotated[Literal["ALIVE", "SILENT"], Field(description="SILENT: its sign of life is gone.")]
+    status: Annotated[
+        Literal["ALIVE", "SILENT", "DEAD"],
+        Field(description="SILENT: its sign of life is gone. DEAD: and it surely runs no HA VM any more."),
+    ]
+    verdict: Annotated[HostVerdict | None, Field(description="Null while it is alive, or not judged yet.")]
     overcommit: OvercommitOut
     generation: Annotated[int, Field(description="Counts the changes of the admin's word; 0: there is none.")]
     capacity: Annotated[Amounts | None, Field(description="Null when the host never registered.")]

@@ -1,5 +1,6 @@
 """Images and hosts over HTTP."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from flask.testing import FlaskClient
 from common import keys
 from common.schemas.host import HostRequest, HostState
 from common.schemas.image import ImageActual
+from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World
@@ -80,6 +82,7 @@ def test_a_host_shows_what_it_has_and_what_is_ordered(api: FlaskClient, world: W
         "name": "h1",
         "state": "enabled",
         "status": "ALIVE",
+        "verdict": None,
         "overcommit": {"cpu": 4.0, "ram": 1.0, "disk": 1.0},
         "generation": 0,
         "capacity": {"cpu": 8, "ram": 16, "ssd": 100, "hdd": 0},
@@ -133,3 +136,62 @@ def test_a_malformed_word_is_refused(api: FlaskClient, world: World, body: dict[
     assert answer.status_code == 422
     assert [error["field"] for error in answer.get_json()["errors"]] == [field]
     assert answer.get_json()["errors"][0]["allowed"]
+
+
+SINCE = datetime(2026, 11, 21, 3, 0, 0, 123456, UTC)
+
+
+def _silence(world: World, sentence: Sentence = Sentence.SILENT) -> None:
+    world.add_host()
+    world.remove(keys.alive("h1"))
+    verdict = Verdict(host="h1", sentence=sentence, since=SINCE, boot_id="b", waits_for="manual")
+    world.put(keys.verdict("h1"), verdict)
+
+
+def test_the_death_of_a_silent_host_is_confirmed_for_that_silence(api: FlaskClient, world: World) -> None:
+    _silence(world)
+    wait_for("the verdict", lambda: host(api)["verdict"], DEADLINE_S)
+    shown = host(api)
+    assert (shown["status"], shown["verdict"]["waits_for"]) == ("SILENT", "manual")
+    since = {"since": shown["verdict"]["since"]}
+    answer = api.post("/v1/host/h1/confirm-dead", json=since)
+    assert (answer.status_code, answer.get_json()["generation"]) == (202, 1)
+    entry = world.store.get(keys.host("h1"))
+    assert entry
+    word = HostRequest.read(entry.key, entry.value).confirmed_dead
+    assert word
+    assert (word.boot_id, word.since, word.by) == ("b", SINCE, "admin")
+    # Said twice is said once, and the admin's other words stay.
+    assert api.post("/v1/host/h1/confirm-dead", json=since).get_json()["generation"] == 1
+    assert api.patch("/v1/host/h1", json={"state": "disabled"}).get_json()["generation"] == 2
+    entry = world.store.get(keys.host("h1"))
+    assert entry
+    assert HostRequest.read(entry.key, entry.value).confirmed_dead == word
+
+
+def test_what_is_dead_already_needs_no_word(api: FlaskClient, world: World) -> None:
+    _silence(world, Sentence.DEAD)
+    answer = api.post("/v1/host/h1/confirm-dead", json={"since": SINCE.isoformat()})
+    assert (answer.status_code, answer.get_json()["generation"]) == (202, 1)
+
+
+@pytest.mark.parametrize(
+    ("since", "status", "kind"),
+    [
+        ("2026-11-21T04:00:00Z", 409, "not-silent"),
+        ("2026-11-21T03:00:00.123456", 422, "invalid-fields"),
+        ("now", 422, "invalid-fields"),
+    ],
+)
+def test_another_silence_is_not_confirmed(api: FlaskClient, world: World, since: str, status: int, kind: str) -> None:
+    _silence(world)
+    answer = api.post("/v1/host/h1/confirm-dead", json={"since": since})
+    assert (answer.status_code, answer.get_json()["type"]) == (status, f"urn:ucloud:problem:{kind}")
+    assert world.store.get(keys.host("h1")) is None
+
+
+def test_a_host_that_is_alive_or_unknown_is_not_confirmed_dead(api: FlaskClient, world: World) -> None:
+    world.add_host()
+    body = {"since": SINCE.isoformat()}
+    assert api.post("/v1/host/h1/confirm-dead", json=body).status_code == 409
+    assert api.post("/v1/host/h9/confirm-dead", json=body).status_code == 404

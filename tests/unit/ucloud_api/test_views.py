@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
+from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual, Console, Event, Placement, Requested, Specs, VmRequest, VmStatus
 from ucloud_api import views
 from ucloud_api.views import VmFacts
@@ -24,6 +25,9 @@ RUNNING = VmStatus(
     events=(Event(at=NOW, what="RUNNING"),),
     console=Console(url="http://[::1]:9703/vm/u/log", token="s3cret"),
 )
+ORDER_WITHOUT_HA = ORDER.model_copy(update={"request": REQUEST.model_copy(update={"ha": False})})
+SILENT = Verdict(host="h1", sentence=Sentence.SILENT, since=NOW, waits_for="manual", answers={"manual": "no: nobody"})
+DEAD = Verdict(host="h1", sentence=Sentence.DEAD, since=NOW, judged_at=NOW, fenced_by="self")
 EARLIER = RUNNING.model_copy(update={"epoch": 2})
 NO_ROOM = VmStatus(epoch=0, generation=1, actual=Actual.PENDING, reason="no host has 64 GiB free", since=NOW)
 
@@ -44,6 +48,26 @@ NO_ROOM = VmStatus(epoch=0, generation=1, actual=Actual.PENDING, reason="no host
             "host h1 is silent, it last said RUNNING",
         ),
         (VmFacts(REQUEST, "h1", ORDER, EARLIER, host_alive=False), Actual.UNKNOWN, "host h1 is silent"),
+        (
+            VmFacts(REQUEST, "h1", ORDER, RUNNING, host_alive=False, verdict=SILENT),
+            Actual.UNKNOWN,
+            "host h1 is silent, it last said RUNNING",
+        ),
+        (
+            VmFacts(REQUEST, "h1", ORDER, RUNNING, host_alive=False, verdict=DEAD),
+            Actual.UNKNOWN,
+            "host h1 is dead, it last said RUNNING; it is to be started on another host",
+        ),
+        (
+            VmFacts(REQUEST, "h1", ORDER, None, NO_ROOM, host_alive=False, verdict=DEAD),
+            Actual.UNKNOWN,
+            "host h1 is dead; no host has 64 GiB free",
+        ),
+        (
+            VmFacts(REQUEST, "h1", ORDER_WITHOUT_HA, host_alive=False, verdict=DEAD),
+            Actual.UNKNOWN,
+            "host h1 is dead; it runs again when the host does, as its ha is off",
+        ),
     ],
 )
 def test_actual_state(facts: VmFacts, actual: Actual, reason: str) -> None:
@@ -95,6 +119,20 @@ def test_image_state(request_: ImageRequest, status: ImageStatus | None, actual:
 
 
 def test_a_host_that_never_registered_is_shown_as_silent() -> None:
-    host = views.host("h1", None, None, False, [ORDER, ORDER])
+    host = views.host("h1", None, None, False, None, [ORDER, ORDER])
     assert (host.status, host.capacity, host.vms, host.generation) == ("SILENT", None, 2, 0)
     assert (host.ordered.cpu, host.ordered.ram, host.ordered.ssd) == (2, 3, 8)
+
+
+@pytest.mark.parametrize(
+    ("alive", "verdict", "status", "is_shown"),
+    [(True, None, "ALIVE", False), (False, None, "SILENT", False), (False, SILENT, "SILENT", True),
+     (False, DEAD, "DEAD", True), (True, DEAD, "ALIVE", False)],
+)  # fmt: skip
+def test_a_host_shows_its_verdict_while_it_is_not_alive(
+    alive: bool, verdict: Verdict | None, status: str, is_shown: bool
+) -> None:
+    host = views.host("h1", None, None, alive, verdict, [])
+    assert (host.status, host.verdict is not None) == (status, is_shown)
+    if host.verdict and verdict:
+        assert (host.verdict.since, host.verdict.answers) == (verdict.since, verdict.answers)
