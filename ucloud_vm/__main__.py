@@ -11,6 +11,9 @@ from common.daemon import Daemon
 from common.daemon import main as run_daemon
 from common.errors import ConfigurationError, PermanentError, TemporaryError, UcloudError
 from common.events import EventLog, StatusEvents
+from common.guests import HaMarks
+from common.lifeline import Lifeline
+from common.process import boot_id
 from common.schemas.vm import Placement, VmStatus
 from common.storage.directory import DirectoryStore
 from ucloud_vm import accelerator, destination
@@ -21,9 +24,11 @@ from ucloud_vm.console.routes import Consoles, add_routes
 from ucloud_vm.deathwatch import Deathwatch
 from ucloud_vm.driver import VmDriver
 from ucloud_vm.figures import VmFigures, libvirt_call_seconds
+from ucloud_vm.ha_driver import HaDriver
 from ucloud_vm.inventory import tell_inventory
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
 from ucloud_vm.migration import Migrations
+from ucloud_vm.permit import Permit
 from ucloud_vm.plan import Planner
 from ucloud_vm.report import news
 from ucloud_vm.run_directory import RunDirectory
@@ -70,7 +75,11 @@ def wire(daemon: Daemon) -> None:
         placements,
         statuses,
         Planner(settings.stop_timeout_s, settings.migration_mode == "post-copy"),
-        VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch, migrations),
+        HaDriver(
+            VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch, migrations),
+            HaMarks(settings.run_directory),
+            _permit(daemon),
+        ),
         daemon.metrics,
     )
 
@@ -110,6 +119,12 @@ def _check_migration_uri(uri: str) -> None:
             destination.check(uri)
     except PermanentError as error:
         raise ConfigurationError(f"vm.migration_uri: {error}") from error
+
+
+def _permit(daemon: Daemon) -> Permit:
+    host = daemon.settings.host
+    lifeline = Lifeline(host.run_directory, boot_id()) if daemon.settings.fence.counts_on_guard else None
+    return Permit(daemon.store, host.name, lifeline, host.alive_ttl_s)
 
 
 def _make_directories(*directories: Path) -> None:

@@ -26,6 +26,7 @@ from ucloud_vm.steps import (
     PowerOff,
     RemoveDisks,
     Resume,
+    SetHa,
     Start,
     StopSending,
     Suspend,
@@ -51,6 +52,12 @@ GIVEN_UP = "its move to this host was given up"
 NOT_WHOLE = "its disks have not arrived whole: its move to this host was cut off"
 
 
+def _is_going(placement: Placement) -> bool:
+    """Whether nothing of the VM but its disks is to be left here."""
+    leaves_cold = _is_leaving(placement) and placement.leaving is not None and not placement.leaving.live
+    return placement.role is Role.LEFT or placement.request.requested is Requested.DELETED or leaves_cold
+
+
 @dataclass(frozen=True)
 class Planner:
     """The plan with its settings. Its call has the shape that common.controller wants."""
@@ -70,6 +77,8 @@ class Planner:
         """The status and the steps for one VM."""
         if request is None:
             return _Orphan(observed, previous, now).decide()
+        if observed.ha is not request.request.ha and not _is_going(request):
+            return Decision(previous, (SetHa(request.request.ha),))
         if previous and request.role is Role.RUN and not _is_leaving(request):
             previous = previous.model_copy(update={"move": None})
         timeout = timedelta(seconds=self.stop_timeout_s)

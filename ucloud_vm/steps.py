@@ -61,6 +61,13 @@ class Resume:
 
 
 @dataclass(frozen=True)
+class SetHa:
+    """Note whether the guest is to end when this host loses touch with the cloud."""
+
+    ha: bool
+
+
+@dataclass(frozen=True)
 class Undefine:
     """Remove the domain, which is off, with its sockets and its serial log; the disks stay."""
 
@@ -118,7 +125,7 @@ class SendRestLater:
 
 DiskAction = CreateDisks | CreateArrivingDisks | GrowDisks | RemoveDisks | KeepArrivedDisks | DropArrivingDisks
 SendAction = Send | StopSending | AllowDowntime | SendRestLater
-DomainAction = Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | MakeFolder
+DomainAction = SetHa | Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | MakeFolder
 Action = DiskAction | SendAction | DomainAction
 
 
@@ -149,6 +156,8 @@ class Observation:
     shutdown_asked_at: datetime | None = None
     """When the power button was last pressed in this life of the guest, as far as this daemon knows."""
     obstacle: str = ""
+    ha: bool = True
+    """Whether its guest ends when this host loses touch with the cloud."""
     sent: Sent | None = None
     """Looked at before `domain`."""
     told: frozenset[Action] = frozenset()

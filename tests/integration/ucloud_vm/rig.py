@@ -37,11 +37,14 @@ _BOOT_ID = re.compile(r"boot-id ([0-9a-f-]{36})")
 class Rig:
     """The host, its programs, and what a test asks of them."""
 
-    def __init__(self, host: VmHost, store: Store, endpoints: tuple[str, ...], port: int) -> None:
+    def __init__(
+        self, host: VmHost, store: Store, endpoints: tuple[str, ...], port: int, store_directory: Path | None = None
+    ) -> None:
+        """`store_directory` is that of another host if they share one."""
         self.host = host
         self.store = store
         self.port = port
-        self.store_directory = host.data / "store"
+        self.store_directory = store_directory or host.data / "store"
         self.images = DirectoryStore(StorageSettings(ssd_directory=self.store_directory))
         self.libvirt_uri = f"qemu+unix:///system?socket={host.run}/libvirt/libvirt-sock"
         self.test_uri = f"test+unix:///default?socket={host.run}/libvirt/libvirt-sock"
@@ -57,6 +60,9 @@ class Rig:
             "UCLOUD_VM_LOG_DIRECTORY": str(host.data / "log"),
             "UCLOUD_VM_STATE_DIRECTORY": str(host.data / "state"),
             "UCLOUD_VM_STOP_TIMEOUT_S": "20",
+            "UCLOUD_VM_MIGRATION_URI": host.migration_uri,
+            # There is no sign of life here, and so no touch with the cloud that could be lost.
+            "UCLOUD_FENCE_METHODS": "manual",
         }
         self._programs: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -107,7 +113,7 @@ class Rig:
         """End everything, guests included."""
         for program in list(self._programs):
             self.kill(program)
-        processes.end(self.host.network.pids(), grace_s=1)
+        processes.end(self.host.network.host_pids(self.host.name), grace_s=1)
 
     def log_file(self, program: str) -> Path:
         """Where a program logs."""
@@ -144,6 +150,7 @@ class Rig:
         *,
         force: bool = False,
         reboots: int = 0,
+        ha: bool = True,
     ) -> None:
         """Write a placement as the scheduler does."""
         now = datetime.now(UTC)
@@ -156,6 +163,7 @@ class Rig:
             requested=requested,
             force=force,
             reboots=reboots,
+            ha=ha,
             generation=generation,
             created_at=now,
         )
@@ -277,7 +285,8 @@ class Rig:
 
     def qemu_pids(self, vm_uuid: str) -> set[int]:
         """The processes that run the guest."""
-        return {pid for pid in self.host.network.pids() if processes.is_alive(pid) and _runs(pid, vm_uuid)}
+        pids = self.host.network.host_pids(self.host.name)
+        return {pid for pid in pids if processes.is_alive(pid) and _runs(pid, vm_uuid)}
 
     def domains(self) -> list[str]:
         """The uuids of all domains that libvirt knows."""

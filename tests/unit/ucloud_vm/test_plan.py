@@ -772,3 +772,18 @@ def test_it_comes_to_rest(placement: Placement | None, observed: Observation, pr
     else:
         pytest.fail(f"still at {decision}")
     assert decide(placement, observed, decision.status).status == decision.status
+
+
+@pytest.mark.parametrize("ha", [True, False])
+@pytest.mark.parametrize("observed", [NOTHING, off(), on()])
+def test_whether_a_guest_ends_with_its_host_is_noted_before_anything_else(observed: Observation, *, ha: bool) -> None:
+    request = RUN.request.model_copy(update={"ha": ha})
+    placement = RUN.model_copy(update={"request": request})
+    assert decide(placement, replace(observed, ha=not ha)).actions == (steps.SetHa(ha),)
+    assert steps.SetHa(ha) not in decide(placement, replace(observed, ha=ha)).actions
+
+
+def test_of_what_is_to_go_nothing_is_noted() -> None:
+    request = DELETE.request.model_copy(update={"ha": False})
+    decision = decide(DELETE.model_copy(update={"request": request}), NOTHING)
+    assert decision.actions == ()
