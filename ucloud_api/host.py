@@ -86,8 +86,14 @@ def patch(path: models.HostPath, body: models.HostPatch) -> Response:
             raise not_found("host", name, "; a host registers itself when ucloud-host runs on it")
         word = current or HostRequest(name=name, generation=0)
         overcommit = body.overcommit.model_dump(exclude_none=True) if body.overcommit else {}
+        # The word that guests may be shut down is for one drain, not for the next one.
+        is_for_this_drain = word.drain_cold and body.state in (None, word.state)
         wanted = word.model_copy(
-            update={"state": body.state or word.state, "overcommit": word.overcommit.model_copy(update=overcommit)}
+            update={
+                "state": body.state or word.state,
+                "drain_cold": is_for_this_drain if body.drain_cold is None else body.drain_cold,
+                "overcommit": word.overcommit.model_copy(update=overcommit),
+            }
         )
         return word if wanted == current else wanted.model_copy(update={"generation": word.generation + 1})
 

@@ -10,6 +10,8 @@ from common.schemas.size import format_size
 from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
 from ucloud_api import models
+from ucloud_api.models.host import HostVerdict
+from ucloud_api.models.move import Move
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,10 @@ class VmFacts:
     word: VmStatus | None = None
     host_alive: bool = True
     image_name: str | None = None
-
-
     verdict: Verdict | None = None
     """On its host, while that is not alive."""
+
+
 def current_status(facts: VmFacts) -> VmStatus | None:
     """The status, if it speaks of the VM's present life: one of an earlier epoch is of another one."""
     if facts.placement and facts.status and facts.status.epoch == facts.placement.epoch:
@@ -51,8 +53,6 @@ def actual_state(facts: VmFacts) -> tuple[Actual, str]:
     return status.actual, "; ".join(filter(None, (status.reason, word)))
 
 
-def vm(facts: VmFacts) -> models.Vm:
-    """The VM resource."""
 def _lost(facts: VmFacts, status: VmStatus | None) -> str:
     """What to say of a VM whose host has no sign of life."""
     last = f", it last said {status.actual}" if status else ""
@@ -63,6 +63,8 @@ def _lost(facts: VmFacts, status: VmStatus | None) -> str:
     return f"host {facts.host} is dead{last}; {facts.word.reason if facts.word else hope}"
 
 
+def vm(facts: VmFacts) -> models.Vm:
+    """The VM resource."""
     request, placement, status = facts.request, facts.placement, current_status(facts)
     actual, reason = actual_state(facts)
     return models.Vm(
@@ -84,7 +86,24 @@ def _lost(facts: VmFacts, status: VmStatus | None) -> str:
         reboots=request.reboots,
         restart_needed=bool(status and status.specs and placement and status.specs != placement.request.specs),
         addresses=status.addresses if status else (),
+        move=_move(facts),
         events=tuple(models.EventOut(at=event.at, what=event.what) for event in status.events) if status else (),
+    )
+
+
+def _move(facts: VmFacts) -> Move | None:
+    wish, order, status = facts.request.move, facts.placement, current_status(facts)
+    if order is None or not (wish or order.leaving or order.tried):
+        return None
+    leaving, report = order.leaving, status.move if status else None
+    is_current = leaving and report and report.epoch == leaving.epoch
+    return Move(
+        wish=wish.number if wish else 0,
+        dealt_with=order.moved,
+        to=leaving.to if leaving else None,
+        live=bool(leaving and leaving.live),
+        percent=report.percent if report and is_current else 0,
+        failure=order.tried.reason if order.tried else "",
     )
 
 

@@ -35,7 +35,8 @@ M = TypeVar("M", bound=BaseModel)
 VIEWS = "ucloud-vm-views"
 """The extension of the application that holds its VmViews."""
 
-BODILESS = frozenset(f"vm.{verb}" for verb in ("start", "stop", "suspend", "resume", "reboot"))
+_VERBS = ("start", "stop", "suspend", "resume", "reboot")
+BODILESS = frozenset((*(f"vm.{verb}" for verb in _VERBS), "move.migrate"))
 """The endpoints that may be called without a body."""
 
 blueprint = APIBlueprint(
@@ -239,13 +240,13 @@ def delete(path: models.ThingPath) -> Response:
     return _wish(str(path.uuid), Wish(verb=Verb.DELETE))
 
 
-def _optional(model: type[BaseModel]) -> RequestBody:
+def optional(model: type[BaseModel]) -> RequestBody:
     """The documented body of a route that may be called without one."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return RequestBody.model_validate({"required": False, "content": {"application/json": {"schema": schema}}})
 
 
-def _said(model: type[M]) -> M:
+def said(model: type[M]) -> M:
     """The body, which may be missing; ApiProblem (422)."""
     try:
         return model.model_validate(request.get_json() if request.content_type else {})
@@ -253,50 +254,54 @@ def _said(model: type[M]) -> M:
         raise invalid_body(error) from error
 
 
-@blueprint.post("/<uuid>/start", summary="Start a VM", responses=_CHANGED, request_body=_optional(models.VmVerb))
+@blueprint.post("/<uuid>/start", summary="Start a VM", responses=_CHANGED, request_body=optional(models.VmVerb))
 def start(path: models.ThingPath) -> Response:
     """Have a VM run that is off, or that is to be tried again."""
-    _said(models.VmVerb)
+    said(models.VmVerb)
     return _wish(str(path.uuid), Wish(verb=Verb.START))
 
 
-@blueprint.post("/<uuid>/stop", summary="Stop a VM", responses=_CHANGED, request_body=_optional(models.VmForceVerb))
+@blueprint.post("/<uuid>/stop", summary="Stop a VM", responses=_CHANGED, request_body=optional(models.VmForceVerb))
 def stop(path: models.ThingPath) -> Response:
     """Ask the guest to shut down, then cut the power; with `force` at once."""
-    return _wish(str(path.uuid), Wish(verb=Verb.STOP, force=_said(models.VmForceVerb).force))
+    return _wish(str(path.uuid), Wish(verb=Verb.STOP, force=said(models.VmForceVerb).force))
 
 
-@blueprint.post("/<uuid>/suspend", summary="Suspend a VM", responses=_CHANGED, request_body=_optional(models.VmVerb))
+@blueprint.post("/<uuid>/suspend", summary="Suspend a VM", responses=_CHANGED, request_body=optional(models.VmVerb))
 def suspend(path: models.ThingPath) -> Response:
     """Pause the guest, which keeps its memory."""
-    _said(models.VmVerb)
+    said(models.VmVerb)
     return _wish(str(path.uuid), Wish(verb=Verb.SUSPEND))
 
 
-@blueprint.post("/<uuid>/resume", summary="Resume a VM", responses=_CHANGED, request_body=_optional(models.VmVerb))
+@blueprint.post("/<uuid>/resume", summary="Resume a VM", responses=_CHANGED, request_body=optional(models.VmVerb))
 def resume(path: models.ThingPath) -> Response:
     """Let a suspended guest go on."""
-    _said(models.VmVerb)
+    said(models.VmVerb)
     return _wish(str(path.uuid), Wish(verb=Verb.RESUME))
 
 
-@blueprint.post("/<uuid>/reboot", summary="Reboot a VM", responses=_CHANGED, request_body=_optional(models.VmForceVerb))
+@blueprint.post("/<uuid>/reboot", summary="Reboot a VM", responses=_CHANGED, request_body=optional(models.VmForceVerb))
 def reboot(path: models.ThingPath) -> Response:
     """Shut the guest down and start it again, also with new specs; with `force` by cutting the power."""
-    return _wish(str(path.uuid), Wish(verb=Verb.REBOOT, force=_said(models.VmForceVerb).force))
+    return _wish(str(path.uuid), Wish(verb=Verb.REBOOT, force=said(models.VmForceVerb).force))
 
 
 def _wish(uuid: str, wish: Wish) -> Response:
     """Change a VM as its owner wishes, if the state that it actually is in allows it."""
+    now = datetime.now(UTC)
+    return change_request(uuid, lambda current, facts: decide(current, views.actual_state(facts)[0], wish, now))
+
+
+def change_request(uuid: str, decided: Callable[[VmRequest, VmFacts], VmRequest]) -> Response:
+    """Change the request for a VM that the caller may see; `decided` raises an ApiProblem to refuse."""
     state, caller, rendered = current_state(), current_caller(), current_views()
     read(state, caller, uuid)
-    now = datetime.now(UTC)
 
     def made(current: VmRequest | None) -> VmRequest:
         if current is None:
             raise not_found("VM", uuid)
-        actual, _ = views.actual_state(rendered.facts(current))
-        return decide(current, actual, wish, now)
+        return decided(current, rendered.facts(current))
 
     def step(before: VmRequest, after: VmRequest, revision: int) -> Step:
         budget = _budget(state, after.owner) if after.specs != before.specs else None

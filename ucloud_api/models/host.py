@@ -26,12 +26,16 @@ class HostPatch(In):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     state: Annotated[HostState | None, Field(description="enabled, draining or disabled.")] = None
+    drain_cold: Annotated[
+        bool | None,
+        Field(strict=True, description="While it drains: true shuts guests down that can't leave while they run."),
+    ] = None
     overcommit: Annotated[OvercommitPatch | None, Field(description="An object with cpu, ram or disk.")] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.state is None and self.overcommit is None:
-            raise PydanticCustomError("empty", "changes nothing", {"allowed": ["state", "overcommit"]})
+        if not self.model_dump(exclude_none=True):
+            raise PydanticCustomError("empty", "changes nothing", {"allowed": list(HostPatch.model_fields)})
         return self
 
 
@@ -41,10 +45,6 @@ class HostPath(In):
     name: Annotated[HostName, Field(description="A host name in lower case.")]
 
 
-class Amounts(Out):
-    """What a host has, or what of it is ordered."""
-
-    cpu: int
 class HostDeath(In):
     """An admin's word that a silent host is off, and stays off until it is looked at."""
 
@@ -64,6 +64,10 @@ class HostVerdict(Out):
     answers: Annotated[dict[str, str], Field(description="What each fence said last: yes, no or unknown, and why.")]
 
 
+class Amounts(Out):
+    """What a host has, or what of it is ordered."""
+
+    cpu: int
     ram: SizeOut
     ssd: SizeOut
     hdd: SizeOut

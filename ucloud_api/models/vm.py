@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 from common.schemas import size
 from common.schemas.image import ImageName
 from common.schemas.vm import Actual, HostName, OwnerName, Requested, VmName
+from ucloud_api.models.move import Move
 from ucloud_api.models.shared import MAX_MIB, OWNER, In, ListQuery, Out, SizeIn, SizeOut
 
 _VM_NAME = "A DNS label: 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end."
@@ -153,6 +154,7 @@ class Vm(Out):
     reboots: Annotated[int, Field(description="Counts the reboots that were asked for.")]
     restart_needed: Annotated[bool, Field(description="It was resized, which its next start or reboot brings about.")]
     addresses: tuple[str, ...]
+    move: Annotated[Move | None, Field(description="Null: it never was to move since it came to this host.")]
     events: tuple[EventOut, ...]
 
 
