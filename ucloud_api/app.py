@@ -11,7 +11,21 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import UnsupportedMediaType
 
 from common.errors import Conflict
-from ucloud_api import auth, console, document, events, host, idempotency, image, moves, problems, session, user, vm
+from ucloud_api import (
+    auth,
+    console,
+    document,
+    events,
+    host,
+    idempotency,
+    image,
+    moves,
+    problems,
+    session,
+    user,
+    vm,
+    why,
+)
 from ucloud_api.doctor import routes as doctor
 from ucloud_api.metrics import HttpMetrics, registry_to_show
 from ucloud_api.state import State
@@ -35,7 +49,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    for module in (session, user, vm, moves, console, host, image, events, doctor):
+    for module in (session, user, vm, moves, console, host, image, events, doctor, why):
         app.register_api(module.blueprint)
     problems.register(app)
     _count(app, HttpMetrics(state.metrics.registry))

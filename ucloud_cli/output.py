@@ -128,9 +128,14 @@ def note(text: str) -> None:
     click.echo(f"ucloud: {text}", err=True)
 
 
+def printable(text: str) -> str:
+    """A text without what would act on a terminal: anybody may have written it."""
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+
+
 def _cell(value: object) -> Text:
     text = "" if value is None else str(value)
-    return Text("".join(each if each.isprintable() or each == "\n" else "?" for each in text), _COLOURS.get(text, ""))
+    return Text(printable(text), _COLOURS.get(text, ""))
 
 
 def _print_table(table: Table) -> None:

@@ -15,6 +15,7 @@ from ucloud_cli.options import SIZE, Session, pass_session, shared_options, wait
 from ucloud_cli.output import note
 from ucloud_cli.problems import Resource
 from ucloud_cli.watch import watch
+from ucloud_cli.why import why
 
 _SPECS = ("cpu", "ram", "ssd", "hdd")
 
@@ -48,7 +49,7 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     finish(session, VM, accepted, vm_goal(accepted), wait_s)
 
 
-for look in (watch, log, console, screenshot):
+for look in (why, watch, log, console, screenshot):
     vm.add_command(look)
 add_list(vm, VM)
 add_show(vm, VM)
