@@ -3,6 +3,7 @@
 import os
 
 from common import daemon, keys
+from common.events import EventLog
 from common.leader import Election
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.verdict import Verdict
@@ -28,7 +29,8 @@ def wire(host: daemon.Daemon) -> None:
     )
     election = Election(host.store, "scheduler", f"{host.settings.host.name}:{os.getpid()}", host.metrics)
     metrics = SchedulerMetrics(host.metrics.registry)
-    scheduler = Scheduler(host.store, caches, election, metrics, host.settings.scheduler)
+    events = EventLog(host.store, keys.SCHEDULER_REPORTER, host.settings.event.ttl_s)
+    scheduler = Scheduler(host.store, caches, election, metrics, host.settings.scheduler, events)
     host.metrics.registry.register(CloudCollector(scheduler.world, lambda: election.is_leader))
     host.health.add_check("scheduling", scheduler.problem)
     host.health.add_fact("role", scheduler.role)

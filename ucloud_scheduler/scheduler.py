@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from common.errors import LeadershipLost, StoreError, Unavailable
+from common.events import EventLog
 from common.leader import Election
 from common.settings import SchedulerSettings
 from common.store import Compare, Store
+from ucloud_scheduler.announcer import Announcer
 from ucloud_scheduler.commit import Outcome, commit
 from ucloud_scheduler.metrics import SchedulerMetrics
 from ucloud_scheduler.mover import Mover
@@ -43,6 +45,7 @@ class Scheduler:
         election: Election,
         metrics: SchedulerMetrics,
         settings: SchedulerSettings,
+        events: EventLog,
     ) -> None:
         self._store = store
         self._caches = caches
@@ -50,6 +53,7 @@ class Scheduler:
         self._metrics = metrics
         self._world = World(caches)
         self._mover = Mover(self._world, settings)
+        self._announcer = Announcer(store, events)
         self._term: Compare | None = None
         self._vms_per_plan = _MIN_VMS_PER_PLAN
         self._dropped: dict[str, float] = {}
@@ -111,6 +115,8 @@ class Scheduler:
                 self._begin_term(guard)
             self._schedule(guard)
             self._begin_moves(guard)
+            if self._announcer.has_news and not self._world.has_due:
+                self._announcer.tell(guard)
         except LeadershipLost:
             self._election.step_down(guard)
             return None
@@ -133,7 +139,7 @@ class Scheduler:
 
     def _pause(self) -> float | None:
         """For how long there is nothing to do without news; None: for ever."""
-        if self._world.has_due or self._world.has_moves_changed:
+        if self._world.has_due or self._world.has_moves_changed or self._announcer.has_news:
             return 0.0
         now_s = time.monotonic()
         pauses = [max(0.0, min(self._dropped.values()) - now_s)] if self._dropped else []
@@ -188,6 +194,7 @@ class Scheduler:
             if cache := self._caches.of(key):
                 cache.note(key, record, revision)
         self._world.absorb_own(outcome.written)
+        self._announcer.note(outcome.done)
         again_s = time.monotonic() + _RETRY_S
         self._dropped.update({write.vm.uuid: again_s for write in outcome.dropped})
         self._metrics.dropped.inc(len(outcome.dropped))

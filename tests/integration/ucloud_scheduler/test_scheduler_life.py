@@ -3,6 +3,7 @@
 import time
 
 from common import keys
+from common.schemas.event import EventRecord
 from common.schemas.host import HostState
 from common.schemas.vm import Actual, Requested, Specs
 from devcloud.waiting import wait_for
@@ -32,6 +33,7 @@ def test_a_vm_is_placed_updated_and_released(cloud: Cloud, start_scheduler: Star
     assert cloud.store.get(keys.placement("h1", request.uuid)) is None
     assert cloud.store.get(keys.name("admin", "vm", request.name)) is None
     assert cloud.store.get(keys.image_use(cloud.image, request.uuid)) is None
+    wait_for("its events", lambda: _events(cloud, request.uuid) == ["placed on h1", "gone"], DEADLINE_S)
     assert scheduler.end() == 0
 
 
@@ -53,6 +55,12 @@ def test_what_finds_no_room_says_why_and_is_placed_when_there_is_some(
     cloud.set_host("draining", HostState.ENABLED)
     assert cloud.placement(large.uuid)[0] == "draining"
     cloud.wait_gone(keys.vm_status("-", large.uuid))
+
+
+def _events(cloud: Cloud, vm_uuid: str) -> list[str]:
+    entries = cloud.store.list(keys.events(keys.SCHEDULER_REPORTER, "vm", vm_uuid)).entries
+    assert all(entry.lease for entry in entries)
+    return [EventRecord.read(entry.key, entry.value).what for entry in entries]
 
 
 def _waiting(scheduler: DaemonProcess, reason: str) -> float:

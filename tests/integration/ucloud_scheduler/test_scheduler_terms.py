@@ -8,6 +8,7 @@ import pytest
 from common import keys
 from common.cache import Cache
 from common.errors import LeadershipLost
+from common.events import EventLog
 from common.leader import Election
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
@@ -75,7 +76,8 @@ def test_a_new_leader_knows_the_last_placement_of_the_former(cloud: Cloud, own_s
     cloud.put(keys.placement("h2", request.uuid), theirs.to_json())
 
     election = Election(own_store, "scheduler", "new", metrics)
-    scheduler = Scheduler(own_store, caches, election, SchedulerMetrics(metrics.registry), SchedulerSettings())
+    events = EventLog(own_store, keys.SCHEDULER_REPORTER, 3600)
+    scheduler = Scheduler(own_store, caches, election, SchedulerMetrics(metrics.registry), SchedulerSettings(), events)
     stop = run(scheduler.run)
     run(election.run)
     later = cloud.add_vm(SMALL)
