@@ -13,6 +13,7 @@ from ucloud_cli.groups import Root
 from ucloud_cli.host import host
 from ucloud_cli.image import image
 from ucloud_cli.login import login, logout, whoami
+from ucloud_cli.moves import rebalance
 from ucloud_cli.options import DEFAULT_URL, root_options
 from ucloud_cli.user import user
 from ucloud_cli.vm import vm
@@ -38,5 +39,5 @@ def cli() -> None:
     """ucloud: virtual machines, their images and their hosts."""
 
 
-for command in (login, logout, whoami, context, vm, image, host, user, doctor, completion):
+for command in (login, logout, whoami, context, vm, image, host, user, rebalance, doctor, completion):
     cli.add_command(command)

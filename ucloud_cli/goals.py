@@ -9,12 +9,15 @@ Goal = Callable[[Resource | None], bool]
 """Whether it is reached with the resource (None: it is gone); CliError when it can't be reached any more."""
 
 _NOBODY_TO_NOTICE = ("PENDING", "UNKNOWN")
+_ARRIVING = ("DEPLOYING", "STARTING", "MIGRATING")
 
 
 def describe(resource: Resource) -> str:
     """The state of a VM or an image, with its reason."""
     reason = f": {resource['reason']}" if resource["reason"] else ""
-    return f"{resource['status']}{reason}"
+    move = resource.get("move")
+    on_its_way = f", {move['percent']} % on host {move['to']}" if move and move["to"] else ""
+    return f"{resource['status']}{on_its_way}{reason}"
 
 
 def vm_goal(accepted: Resource) -> Goal:
@@ -66,6 +69,27 @@ def notice_goal(accepted: Resource) -> Goal:
         if vm["status"] == "ERROR" and was_well:
             raise CliError(f"{name}: {describe(vm)}")
         return True
+
+    return reached
+
+
+def move_goal(accepted: Resource, stays: bool) -> Goal:
+    """That a VM has come to another host and is there what it was; or, if it `stays`, that nothing moves any more."""
+    name, host = accepted["name"], accepted["hostname"]
+    wish = accepted["move"]["wish"] if accepted["move"] else 0
+
+    def reached(vm: Resource | None) -> bool:
+        if vm is None:
+            raise CliError(f"{name}: somebody deleted it meanwhile")
+        move = vm["move"]
+        if move and (move["dealt_with"] < wish or move["to"]):
+            return False
+        if (vm["hostname"] == host) is stays:
+            return stays or vm["status"] not in _ARRIVING
+        if stays:
+            raise CliError(f"{name}: it was too late, it has come to {vm['hostname'].rpartition('/')[2]}")
+        why = f": {move['failure']}" if move and move["failure"] else ""
+        raise CliError(f"{name}: it stays on {host.rpartition('/')[2]}{why}")
 
     return reached
 

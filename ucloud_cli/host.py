@@ -9,6 +9,7 @@ from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import add_list, add_show, name_argument, print_result
 from ucloud_cli.kinds import HOST, HOST_STATES
+from ucloud_cli.moves import drain, undrain
 from ucloud_cli.options import Session, pass_session, shared_options
 from ucloud_cli.problems import Resource
 
@@ -21,6 +22,8 @@ def host() -> None:
 add_list(host, HOST)
 add_show(host, HOST)
 add_events(host, HOST)
+for command in (drain, undrain):
+    host.add_command(command)
 
 
 @host.command("confirm-dead")

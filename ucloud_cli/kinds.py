@@ -140,6 +140,14 @@ IMAGE = Kind(
     },
 )
 
+
+def _move(move: Resource | None) -> str:
+    """Where a VM is on its way to, or why it did not get there."""
+    if move and move["to"]:
+        return f"to {move['to']}, {move['percent']} %{'' if move['live'] else ', while it is off'}"
+    return f"failed: {move['failure']}" if move and move["failure"] else ""
+
+
 VM = Kind(
     name="vm",
     noun="VM",
@@ -174,6 +182,7 @@ VM = Kind(
         "addresses": lambda vm: " ".join(vm["addresses"]),
         "protected": lambda vm: "yes" if vm.get("protected") else "no",
         "reboots": lambda vm: vm.get("reboots"),
+        "move": lambda vm: _move(vm.get("move")),
         "generation": lambda vm: f"{vm['generation']} (observed: {vm['observed_generation']})",
         "created": lambda vm: local_time(vm["created_at"]),
         "changed": lambda vm: local_time(vm.get("changed_at")),

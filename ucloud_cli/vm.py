@@ -11,6 +11,7 @@ from ucloud_cli.groups import Group
 from ucloud_cli.guest import console, log, screenshot
 from ucloud_cli.kind import add_delete, add_list, add_show, complete_names, finish, name_argument, new_name
 from ucloud_cli.kinds import IMAGE, USER, VM
+from ucloud_cli.moves import migrate
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options, wait_options
 from ucloud_cli.output import note
 from ucloud_cli.problems import Resource
@@ -49,7 +50,7 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     finish(session, VM, accepted, vm_goal(accepted), wait_s)
 
 
-for look in (why, watch, log, console, screenshot):
+for look in (why, watch, log, console, screenshot, migrate):
     vm.add_command(look)
 add_list(vm, VM)
 add_show(vm, VM)

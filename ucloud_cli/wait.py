@@ -28,7 +28,7 @@ def wait_until(client: Client, path: str, accepted: Resource, goal: Goal, timeou
     name, said = accepted["name"], describe(accepted)
     follower = Follower(client, path)
     try:
-        with _progress(name) as show:
+        with progress(name) as show:
             show(said)
             while (left_s := deadline - time.monotonic()) > 0:
                 try:
@@ -82,7 +82,7 @@ class _Live:
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Callable[[str], None]]:
+def progress(name: str) -> Iterator[Callable[[str], None]]:
     """A function that shows progress."""
     console = Console(stderr=True)
     if not console.is_terminal:
