@@ -76,7 +76,7 @@ def _is_registered(state: State, name: str) -> bool:
     "/<name>", summary="Say a word on a host", responses={200: models.Host, **documented(400, 404, 412, 413, 415)}
 )
 def patch(path: models.HostPath, body: models.HostPatch) -> Response:
-    """Enable, drain or disable a host, or say how far it may be overcommitted."""
+    """Enable, drain or disable a host, say how far it may be overcommitted, label it, or keep it for certain users."""
     require_admin()
     state, name = current_state(), path.name
     _await_host_caches(state)
@@ -86,6 +86,7 @@ def patch(path: models.HostPath, body: models.HostPatch) -> Response:
             raise not_found("host", name, "; a host registers itself when ucloud-host runs on it")
         word = current or HostRequest(name=name, generation=0)
         overcommit = body.overcommit.model_dump(exclude_none=True) if body.overcommit else {}
+        labels = {**word.labels, **(body.labels or {})}
         # The word that guests may be shut down is for one drain, not for the next one.
         is_for_this_drain = word.drain_cold and body.state in (None, word.state)
         wanted = word.model_copy(
@@ -93,6 +94,8 @@ def patch(path: models.HostPath, body: models.HostPatch) -> Response:
                 "state": body.state or word.state,
                 "drain_cold": is_for_this_drain if body.drain_cold is None else body.drain_cold,
                 "overcommit": word.overcommit.model_copy(update=overcommit),
+                "labels": {label: value for label, value in labels.items() if value is not None},
+                "tenants": word.tenants if body.tenants is None else tuple(sorted(set(body.tenants))),
             }
         )
         return word if wanted == current else wanted.model_copy(update={"generation": word.generation + 1})

@@ -30,6 +30,8 @@ class Wish:
     name: str | None = None
     protected: bool | None = None
     sizes: dict[str, int] | None = None
+    placing: dict[str, object] | None = None
+    """Fields of the request that say where it goes."""
 
 
 def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmRequest:
@@ -49,6 +51,11 @@ def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmR
         if doomed:
             raise _refused(current, actual, "protected", "can't be changed now")
         wanted = wanted.model_copy(update={"protected": wish.protected})
+    placing = {field: value for field, value in (wish.placing or {}).items() if value != getattr(current, field)}
+    if placing:
+        if doomed:
+            raise _refused(current, actual, next(iter(placing)), "can't be changed now")
+        wanted = wanted.model_copy(update=placing)
     if wish.sizes:
         _check(current, actual, Verb.RESIZE, "specs")
         wanted = wanted.model_copy(update={"specs": _grown(current.specs, wish.sizes)})

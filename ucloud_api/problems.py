@@ -139,6 +139,7 @@ _WORDS = {
     "less_than_equal": "is too large",
     "string_pattern_mismatch": "is not of the allowed form",
     "string_too_long": "is too long",
+    "too_long": "has too many",
     "string_type": "must be a string",
     "int_type": "must be an integer",
     "int_parsing": "must be an integer",
@@ -148,6 +149,7 @@ _WORDS = {
     "model_attributes_type": "must be an object",
     "uuid_parsing": "must be a uuid",
     "bool_parsing": "must be 0 or 1",
+    "bool_type": "must be true or false",
     "enum": "is not one of the allowed values",
     "literal_error": "is not one of the allowed values",
 }
@@ -166,21 +168,34 @@ def _field_problem(problem: Any, model: type[BaseModel] | None) -> FieldProblem:
     elif allowed is None:
         info = _field_at(model, location)
         allowed = info.description if info else None
-    return FieldProblem(field=".".join(location) or "body", problem=words, allowed=allowed)
+    field = ".".join(part for part in location if part != "[key]")
+    return FieldProblem(field=field or "body", problem=words, allowed=allowed)
 
 
 def _model_at(model: type[BaseModel] | None, location: Sequence[str]) -> type[BaseModel] | None:
     """The model that is nested in `model` at a location, if there is one."""
-    for part in location:
-        info = model.model_fields.get(part) if model else None
-        candidates = (info.annotation, *get_args(info.annotation)) if info else ()
-        model = next((each for each in candidates if isinstance(each, type) and issubclass(each, BaseModel)), None)
-    return model
+    info = _field_at(model, location)
+    return _model_in(info.annotation) if info else None if location else model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, or holds many of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for each in get_args(annotation) if (model := _model_in(each))), None)
 
 
 def _field_at(model: type[BaseModel] | None, location: Sequence[str]) -> FieldInfo | None:
-    parent = _model_at(model, location[:-1])
-    return parent.model_fields.get(location[-1]) if parent and location else None
+    """The field at a location; that of a whole mapping where it is one of its keys."""
+    info = None
+    for part in location:
+        if part.isdecimal():
+            continue  # one of many
+        found = model.model_fields.get(part) if model else None
+        if found is None:
+            return info
+        info, model = found, _model_in(found.annotation)
+    return info
 
 
 def register(app: Flask) -> None:

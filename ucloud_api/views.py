@@ -12,6 +12,7 @@ from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, Vm
 from ucloud_api import models
 from ucloud_api.models.host import HostVerdict
 from ucloud_api.models.move import Move
+from ucloud_api.models.placing import AffinityOut
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ def vm(facts: VmFacts) -> models.Vm:
         hostname=keys.host(facts.host) if facts.host else None,
         requested=request.requested,
         protected=request.protected,
+        ha=request.ha,
+        priority=request.priority,
+        affinity=tuple(AffinityOut(**wish.model_dump()) for wish in request.affinity),
+        host_labels=request.host_labels,
         status=actual,
         reason=reason,
         generation=request.generation,
@@ -140,6 +145,8 @@ def host(
         status="ALIVE" if alive else "DEAD" if verdict and verdict.sentence is Sentence.DEAD else "SILENT",
         verdict=HostVerdict.model_validate(verdict.model_dump()) if verdict and not alive else None,
         overcommit=models.OvercommitOut(**admin.overcommit.model_dump()),
+        labels=admin.labels,
+        tenants=admin.tenants,
         generation=admin.generation,
         capacity=capacity,
         ordered=models.Amounts(

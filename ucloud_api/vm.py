@@ -24,6 +24,7 @@ from ucloud_api.change import Changed, Plan, attempts, change, commit, told
 from ucloud_api.image import find_ready
 from ucloud_api.lifecycle import Wish, decide
 from ucloud_api.owner import owner_of_new
+from ucloud_api.placing import placing_of
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, invalid_body, name_taken, not_found
 from ucloud_api.quick import quick
 from ucloud_api.state import State, current_state
@@ -60,7 +61,7 @@ def create(body: models.VmCreate) -> Response:
     state, caller = current_state(), current_caller()
     state.await_caches(state.images, state.image_statuses)
     uuid, owner = str(uuid4()), owner_of_new(caller, body.owner)
-    name = body.name or f"vm-{uuid[:8]}"
+    name, placing = body.name or f"vm-{uuid[:8]}", placing_of(caller, body)
     location, name_key = keys.vm(uuid), keys.name(owner, "vm", name)
     for _ in attempts("the image or the quota"):
         image, image_revision, image_status = find_ready(state, caller, body.image, owner)
@@ -73,7 +74,7 @@ def create(body: models.VmCreate) -> Response:
             requested=body.requested,
             protected=body.protected,
             created_at=datetime.now(UTC),
-        )
+        ).model_copy(update=placing)
         resource = views.vm(VmFacts(vm, image_name=image.name)).model_dump_json().encode()
         step = admission.admit_vm(vm, image_revision, _budget(state, owner))
         step += told(state, None, vm) + idempotency.step(state, 202, resource, location)
@@ -230,6 +231,7 @@ def patch(path: models.ThingPath, body: models.VmPatch) -> Response:
             name=body.name,
             protected=body.protected,
             sizes={field if field == "cpu" else f"{field}_mib": value for field, value in specs.items()},
+            placing=placing_of(current_caller(), body),
         ),
     )
 

@@ -8,7 +8,8 @@ from pydantic_core import PydanticCustomError
 
 from common.schemas.host import HostState
 from common.schemas.verdict import Sentence
-from common.schemas.vm import HostName
+from common.schemas.vm import HostName, LabelName, OwnerName
+from ucloud_api.models.placing import LABELS, LabelValue
 from ucloud_api.models.shared import In, Out, SizeOut
 
 
@@ -31,10 +32,18 @@ class HostPatch(In):
         Field(strict=True, description="While it drains: true shuts guests down that can't leave while they run."),
     ] = None
     overcommit: Annotated[OvercommitPatch | None, Field(description="An object with cpu, ram or disk.")] = None
+    labels: Annotated[
+        dict[LabelName, LabelValue | None] | None,
+        Field(max_length=64, description=f"Labels to set; null takes one away, others stay. {LABELS}."),
+    ] = None
+    tenants: Annotated[
+        tuple[OwnerName, ...] | None,
+        Field(max_length=64, description="The users whose VMs it takes from now on; []: everybody's."),
+    ] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.model_dump(exclude_none=True):
+        if all(getattr(self, field) is None for field in HostPatch.model_fields):
             raise PydanticCustomError("empty", "changes nothing", {"allowed": list(HostPatch.model_fields)})
         return self
 
@@ -92,6 +101,8 @@ class Host(Out):
     ]
     verdict: Annotated[HostVerdict | None, Field(description="Null while it is alive, or not judged yet.")]
     overcommit: OvercommitOut
+    labels: dict[str, str]
+    tenants: Annotated[tuple[str, ...], Field(description="Whose VMs it takes; empty: everybody's.")]
     generation: Annotated[int, Field(description="Counts the changes of the admin's word; 0: there is none.")]
     capacity: Annotated[Amounts | None, Field(description="Null when the host never registered.")]
     ordered: Annotated[Amounts, Field(description="The sum of the VMs placed here.")]

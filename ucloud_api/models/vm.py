@@ -10,6 +10,7 @@ from common.schemas import size
 from common.schemas.image import ImageName
 from common.schemas.vm import Actual, HostName, OwnerName, Requested, VmName
 from ucloud_api.models.move import Move
+from ucloud_api.models.placing import AffinityOut, Placing
 from ucloud_api.models.shared import MAX_MIB, OWNER, In, ListQuery, Out, SizeIn, SizeOut
 
 _VM_NAME = "A DNS label: 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end."
@@ -48,7 +49,7 @@ class SpecsPatch(In):
         return self
 
 
-class VmCreate(In):
+class VmCreate(Placing):
     """A new VM."""
 
     name: Annotated[VmName | None, Field(description=f"{_VM_NAME} Made up if left out.")] = None
@@ -61,7 +62,7 @@ class VmCreate(In):
     protected: Annotated[bool, Field(strict=True, description=_PROTECTED)] = False
 
 
-class VmPatch(In):
+class VmPatch(Placing):
     """A change of what is requested of a VM; what is left out stays."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
@@ -145,6 +146,10 @@ class Vm(Out):
     hostname: Annotated[str | None, Field(description="The path of the host that it is placed on.")]
     requested: Requested
     protected: Annotated[bool, Field(description="It can't be deleted.")]
+    ha: Annotated[bool, Field(description="When its host is dead, it is started on another one.")]
+    priority: Annotated[int, Field(description="Where room is short, VMs with a higher one are served first.")]
+    affinity: Annotated[tuple[AffinityOut, ...], Field(description="The groups that it is placed with, or apart from.")]
+    host_labels: Annotated[dict[str, str], Field(description="Only hosts with all of these labels will do.")]
     status: Actual
     reason: Annotated[str, Field(description="Why it is not, or not yet, as requested.")]
     generation: Annotated[int, Field(description="Counts the changes of the request.")]

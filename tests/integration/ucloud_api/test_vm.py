@@ -16,7 +16,7 @@ from tests.integration.ucloud_api.world import NOBODY, World
 
 SPECS = {"cpu": 2, "ram": "512MiB", "ssd": 10}
 BODY = {"name": "web", "specs": SPECS, "image": "debian"}
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 def created(api: FlaskClient, **changes: Any) -> dict[str, Any]:
@@ -51,6 +51,10 @@ def test_a_new_vm_can_be_read_at_once_by_every_worker(api: FlaskClient, world: W
         "hostname": None,
         "requested": "RUNNING",
         "protected": False,
+        "ha": True,
+        "priority": 50,
+        "affinity": [],
+        "host_labels": {},
         "status": "PENDING",
         "reason": "waits for the scheduler",
         "generation": 1,

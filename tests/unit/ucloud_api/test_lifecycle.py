@@ -37,6 +37,16 @@ def test_what_the_table_forbids_is_refused_with_what_it_allows(actual: Actual, v
     assert problem.errors[0].allowed == [each.value for each in Verb if each in ALLOWED_VERBS[actual]]
 
 
+@pytest.mark.parametrize("actual", [Actual.PENDING, Actual.RUNNING, Actual.UNKNOWN])
+def test_where_it_goes_may_be_said_at_any_time_until_it_is_to_be_deleted(actual: Actual) -> None:
+    wish = Wish(placing={"ha": False, "priority": 10})
+    changed = decide(VM, actual, wish, NOW)
+    assert (changed.ha, changed.priority, changed.generation) == (False, 10, 2)
+    assert decide(changed, actual, wish, NOW) is changed
+    (error,) = refusal(DELETED, actual, wish).problem.errors
+    assert (error.field, error.problem) == ("ha", "can't be changed now")
+
+
 @pytest.mark.parametrize("verb", [verb for verb in Verb if verb is not Verb.DELETE])
 def test_nothing_brings_back_what_is_being_deleted(verb: Verb) -> None:
     for actual in Actual:

@@ -39,6 +39,44 @@ def test_nested_fields_are_found() -> None:
     assert error == FieldProblem(field="overcommit.cpu", problem="is too large", allowed="A number from 0.1 to 64.")
 
 
+@pytest.mark.parametrize(
+    ("body", "field", "problem", "allowed"),
+    [
+        ({"affinity": [{"group": "W", "apart": True}]}, "affinity.0.group", "is not of the allowed form", "1 to 63"),
+        ({"affinity": [{"group": "w"}]}, "affinity.0.apart", "is required", "True: on no host"),
+        (
+            {"affinity": [{"group": "w", "apart": True}] * 2},
+            "affinity",
+            "names a group twice",
+            "each group once",
+        ),
+        (
+            {"affinity": [{"group": f"w{n}", "apart": True} for n in range(17)]},
+            "affinity",
+            "has too many",
+            "Its groups",
+        ),
+        ({"host_labels": {"Disk": "ssd"}}, "host_labels.Disk", "is not of the allowed form", "Only hosts with all"),
+        ({"host_labels": {"disk": "s s"}}, "host_labels.disk", "is not of the allowed form", "Only hosts with all"),
+        ({"priority": 101}, "priority", "is too large", "Where room is short"),
+        ({"ha": 1}, "ha", "must be true or false", "True: when its host is dead"),
+    ],
+)
+def test_where_a_vm_goes_is_told_in_words(body: object, field: str, problem: str, allowed: str) -> None:
+    (error,) = refusal(models.VmPatch, body).errors
+    assert (error.field, error.problem) == (field, problem)
+    assert allowed in str(error.allowed)
+
+
+def test_a_host_is_labelled_and_kept_in_words_too() -> None:
+    (error,) = refusal(models.HostPatch, {"labels": {"disk": 1}}).errors
+    assert (error.field, error.problem) == ("labels.disk", "must be a string")
+    (error,) = refusal(models.HostPatch, {"tenants": ["alice", "Bob"]}).errors
+    assert error.field == "tenants.1"
+    assert models.HostPatch.model_validate({"tenants": []}).tenants == ()
+    assert models.HostPatch.model_validate({"labels": {"disk": None}}).labels == {"disk": None}
+
+
 def test_the_bad_value_is_not_repeated() -> None:
     problem = refusal(models.VmCreate, {"name": "pa$$word", "image": "x", "specs": {"cpu": "pa$$word"}})
     assert "pa$$word" not in problem.model_dump_json()
