@@ -84,9 +84,8 @@ class Docket:
         self._asked: dict[str, Mapping[str, Asked]] = {}
 
     def sights(self) -> tuple[Sight, ...]:
-        """All registered hosts as they are now."""
-        statuses = self._caches.statuses
-        names = sorted({keys.last_part(key) for key in (*statuses.records(), *statuses.malformed)})
+        """All registered hosts as they are now. One that was never alive has never had a VM, and is none yet."""
+        names = sorted(_names(self._caches.statuses) & _names(self._caches.last_alive))
         now_s = time.monotonic()
         self._silences, self._asked = {}, {}
         sights = tuple(self._look(name, now_s) for name in names)
@@ -174,6 +173,10 @@ class Docket:
     def seen_s(self, host: str) -> float:
         """For how long a host's silence had been seen at the last sights."""
         return self._silences[host][1].seen_s if host in self._silences else 0.0
+
+
+def _names(cache: Cache[Any]) -> set[str]:
+    return {keys.last_part(key) for key in (*cache.records(), *cache.malformed)}
 
 
 def _readable(cache: Cache[R], key: str) -> Cached[R] | None:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from common import deadlines, keys
-from common.errors import MalformedRecord
+from common.errors import Conflict, MalformedRecord
 from common.events import EventLog
 from common.leader import Election
 from common.metrics import Metrics
@@ -68,10 +68,18 @@ class Hosts:
         """Take up the sign of life, as ucloud-host-alive does. It lasts: a test ends it by `fall_silent`."""
         lease = self._leases[name] = self.store.grant(600)
         record = Alive(name=name, boot_id=f"boot of {name}", guarded_s=guarded_s)
-        verdict = keys.verdict(name)
+        while not self._take_up(record, lease):
+            pass  # the judge was faster
+
+    def _take_up(self, record: Alive, lease: int) -> bool:
+        verdict = keys.verdict(record.name)
         entry = self.store.get(verdict)
-        compares = [absent(keys.alive(name)), unchanged(verdict, entry.mod_revision if entry else 0)]
-        self.store.commit(compares, [*said(record, lease), *([Delete(verdict)] if entry else [])])
+        compares = [absent(keys.alive(record.name)), unchanged(verdict, entry.mod_revision if entry else 0)]
+        try:
+            self.store.commit(compares, [*said(record, lease), *([Delete(verdict)] if entry else [])])
+        except Conflict:
+            return False
+        return True
 
     def fall_silent(self, *names: str) -> None:
         """The sign of life is gone."""
@@ -111,11 +119,16 @@ class JudgeThread:
     """An instance of the judge."""
 
     def __init__(
-        self, endpoints: tuple[str, ...], methods: tuple[str, ...], fences: Mapping[str, Fence], share: float = 1.0
+        self,
+        endpoints: tuple[str, ...],
+        methods: tuple[str, ...],
+        fences: Mapping[str, Fence],
+        share: float = 1.0,
+        term_ttl_s: int = 20,
     ) -> None:
         self.metrics = Metrics()
         self.store = Store(EtcdOptions(endpoints), self.metrics)
-        self.election = Election(self.store, "host", "a judge", self.metrics, TTL_S)
+        self.election = Election(self.store, "host", "a judge", self.metrics, term_ttl_s)
         rules = Rules(parse(methods), share, deadlines.settle_s(TTL_S), timeout_s=DEADLINE_S)
         known: dict[str, Fence] = {"self": SelfFence(), "manual": ManualFence(), **fences}
         used = {name: known[name] for alternative in rules.methods for name in alternative}

@@ -5,6 +5,7 @@ import pytest
 from common import deadlines, keys
 from common.errors import LeadershipLost, TemporaryError
 from common.schemas.event import EventRecord
+from common.schemas.host import HostStatus
 from common.schemas.verdict import Sentence
 from common.store import Store
 from devcloud.etcd import EtcdCluster
@@ -164,6 +165,16 @@ def test_a_successor_takes_up_where_the_verdict_is_and_counts_anew(hosts: Hosts,
         counted = successor.metrics.registry.get_sample_value("ucloud_host_found_dead_seconds_sum")
         assert counted is not None
         assert counted >= deadlines.self_fence_wait_s(GUARDED_S)
+
+
+def test_a_host_that_was_never_alive_is_not_judged_and_does_not_count(hosts: Hosts, etcd: EtcdCluster) -> None:
+    for name in ("new1", "new2"):
+        status = HostStatus(name=name, cpu=1, ram_mib=1)
+        hosts.put(keys.host_status(name), status.to_json())
+    with JudgeThread(etcd.endpoints, ("storage",), {"storage": FakeFence()}, share=0.25):
+        hosts.fall_silent("h1")
+        hosts.wait("h1", Sentence.DEAD)
+        assert hosts.verdict("new1") is None
 
 
 def test_a_verdict_on_a_living_host_is_removed(hosts: Hosts, etcd: EtcdCluster) -> None:
