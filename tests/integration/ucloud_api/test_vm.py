@@ -64,6 +64,7 @@ def test_a_new_vm_can_be_read_at_once_by_every_worker(api: FlaskClient, world: W
         "reboots": 0,
         "restart_needed": False,
         "addresses": [],
+        "move": None,
         "events": [],
     }
     assert api.get(f"/v1/vm/{vm['uuid']}").get_json()["uuid"] == vm["uuid"]
