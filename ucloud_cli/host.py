@@ -7,10 +7,11 @@ import click
 from ucloud_cli.errors import Refused
 from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
-from ucloud_cli.kind import add_list, add_show, name_argument, print_result
-from ucloud_cli.kinds import HOST, HOST_STATES
+from ucloud_cli.kind import add_list, add_show, complete_names, name_argument, print_result
+from ucloud_cli.kinds import HOST, HOST_STATES, USER
 from ucloud_cli.moves import drain, undrain
 from ucloud_cli.options import Session, pass_session, shared_options
+from ucloud_cli.placing import LABEL
 from ucloud_cli.problems import Resource
 
 
@@ -54,14 +55,39 @@ def confirm_dead(session: Session, name: str, yes: bool) -> None:
 @click.option("--overcommit-cpu", "cpu", type=float, help="How many times the processors may be promised.")
 @click.option("--overcommit-ram", "ram", type=float, help="How many times the memory may be promised.")
 @click.option("--overcommit-disk", "disk", type=float, help="How many times the disks may be promised.")
+@click.option("--label", "labels", type=LABEL, multiple=True, metavar="KEY=VALUE", help='Label it; "KEY=": no longer.')
+@click.option(
+    "--tenant",
+    "tenants",
+    multiple=True,
+    shell_complete=complete_names(USER),
+    help="Take the VMs of these users only. May be said many times.",
+)
+@click.option("--all-tenants", is_flag=True, help="Take everybody's VMs again.")
 @shared_options
 @pass_session
-def set_host(session: Session, /, name: str, state: str | None, **factors: Any) -> None:
-    """Enable, drain or disable a host, or say how far it may be overcommitted."""
-    overcommit = {what: factor for what, factor in factors.items() if factor is not None}
-    body: Resource = {**({"state": state} if state else {}), **({"overcommit": overcommit} if overcommit else {})}
+def set_host(
+    session: Session,
+    /,
+    name: str,
+    state: str | None,
+    labels: tuple[tuple[str, str], ...],
+    tenants: tuple[str, ...],
+    all_tenants: bool,
+    **factors: Any,
+) -> None:
+    """Enable, drain or disable a host, say how far it may be overcommitted, label it, or keep it for certain users."""
+    said: Resource = {
+        "state": state,
+        "overcommit": {what: factor for what, factor in factors.items() if factor is not None},
+        "labels": {key: value or None for key, value in labels},
+        "tenants": tenants,
+    }
+    body: Resource = {field: value for field, value in said.items() if value}
+    if all_tenants:
+        body["tenants"] = []
     if not body:
-        raise click.UsageError("say what to set: --state or one of --overcommit-*")
+        raise click.UsageError("say what to set: --state, --label, --tenant, --all-tenants or one of --overcommit-*")
     found = HOST.find(session.client, name)
     changed = session.client.patch(HOST.path_of(found), body)
     print_result(session, HOST, changed, changed)

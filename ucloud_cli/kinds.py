@@ -8,6 +8,7 @@ from common.schemas.image import ImageActual
 from common.schemas.vm import Actual, Requested
 from ucloud_cli.kind import Filter, Kind, complete_names
 from ucloud_cli.output import Column, last_part, local_time, size, yes
+from ucloud_cli.placing import groups, labels
 from ucloud_cli.problems import Resource
 
 AMOUNTS = ("vms", "cpu", "ram", "ssd", "hdd")
@@ -101,6 +102,8 @@ HOST = Kind(
         "ssd": lambda host: _ordered(host, "ssd"),
         "hdd": lambda host: _ordered(host, "hdd"),
         "overcommit": lambda host: ", ".join(f"{what} {factor}" for what, factor in host["overcommit"].items()),
+        "labels": lambda host: labels(host.get("labels", {})),
+        "tenants": lambda host: ", ".join(host.get("tenants", ())),
         "addresses": lambda host: " ".join(host["addresses"]),
         "hypervisor": itemgetter("hypervisor"),
         "versions": lambda host: "\n".join(f"{what} {version}" for what, version in sorted(host["versions"].items())),
@@ -181,6 +184,10 @@ VM = Kind(
         "image": lambda vm: f"{vm['image_name'] or '(deleted)'}  {vm['image']}",
         "addresses": lambda vm: " ".join(vm["addresses"]),
         "protected": lambda vm: "yes" if vm.get("protected") else "no",
+        "ha": lambda vm: "yes" if vm.get("ha") else "no",
+        "priority": lambda vm: vm.get("priority"),
+        "groups": groups,
+        "host labels": lambda vm: labels(vm.get("host_labels", {})),
         "reboots": lambda vm: vm.get("reboots"),
         "move": lambda vm: _move(vm.get("move")),
         "generation": lambda vm: f"{vm['generation']} (observed: {vm['observed_generation']})",

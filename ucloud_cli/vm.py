@@ -14,6 +14,7 @@ from ucloud_cli.kinds import IMAGE, USER, VM
 from ucloud_cli.moves import migrate
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options, wait_options
 from ucloud_cli.output import note
+from ucloud_cli.placing import placing_of, placing_options
 from ucloud_cli.problems import Resource
 from ucloud_cli.watch import watch
 from ucloud_cli.why import why
@@ -36,6 +37,7 @@ def vm() -> None:
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose VM it is; for admins.  [default: you]")
 @click.option("--stopped", is_flag=True, help="Don't start it.")
 @click.option("--protect", is_flag=True, help="Forbid to delete it.")
+@placing_options
 @wait_options
 @shared_options
 @pass_session
@@ -46,6 +48,7 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     body["requested"] = Requested.STOPPED if wanted["stopped"] else Requested.RUNNING
     if wanted["protect"]:
         body["protected"] = True
+    body |= placing_of(wanted)
     accepted = session.client.post(VM.path, body)
     finish(session, VM, accepted, vm_goal(accepted), wait_s)
 
@@ -116,6 +119,28 @@ def resize(session: Session, /, name: str, wait_s: float | None, **specs: Any) -
     result = _change(session, name, {"specs": wanted}, wait_s)
     if result and result.get("restart_needed"):
         note(f"{result['name']}: takes effect at the next start or reboot: ucloud vm reboot {result['name']}")
+
+
+@vm.command("set")
+@name_argument(VM)
+@placing_options
+@click.option("--no-groups", is_flag=True, help="Out of all groups.")
+@click.option("--no-host-labels", is_flag=True, help="Any host will do.")
+@wait_options
+@shared_options
+@pass_session
+def set_vm(
+    session: Session, /, name: str, wait_s: float | None, no_groups: bool, no_host_labels: bool, **wanted: Any
+) -> None:
+    """Say where a VM goes, and when. Groups and labels count when it is placed the next time: it is not moved now."""
+    body = placing_of(wanted)
+    if no_groups:
+        body["affinity"] = []
+    if no_host_labels:
+        body["host_labels"] = {}
+    if not body:
+        raise click.UsageError("say what to set, see ucloud vm set --help")
+    _change(session, name, body, wait_s)
 
 
 def _protection(command_name: str, protected: bool, help_text: str) -> None:

@@ -60,7 +60,7 @@ def test_exit_statuses_and_variables_are_documented() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "meant"),
-    [(["vm", "lst"], "'list'"), (["imgae"], "'image'"), (["vm", "list", "--colums", "x"], "'--columns'")],
+    [(["vm", "lisst"], "'list'"), (["imgae"], "'image'"), (["vm", "list", "--colums", "x"], "'--columns'")],
 )
 def test_what_was_meant_is_said(typed: list[str], meant: str) -> None:
     result = CliRunner().invoke(cli, typed)
