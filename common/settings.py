@@ -199,6 +199,8 @@ class VmSettings(_Section):
     """The daemon's own lock and key."""
     stop_timeout_s: Annotated[int, Field(ge=1, le=3600)] = 60
     """For how many seconds a guest may shut down before its power is cut."""
+    orphan_grace_s: Annotated[int, Field(ge=1, le=24 * 3600)] = 60
+    """A guest that nothing orders to this host any more, as after a restored backup, is ended so many seconds later."""
     migration_uri: str = ""
     """Where other hosts' libvirtd reaches this one's to hand over guests that run, `qemu+tls://h1.example/system` for
     example; empty: they don't move while they run."""

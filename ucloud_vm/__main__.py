@@ -74,7 +74,7 @@ def wire(daemon: Daemon) -> None:
         daemon.store,
         placements,
         statuses,
-        Planner(settings.stop_timeout_s, settings.migration_mode == "post-copy"),
+        Planner(settings.stop_timeout_s, settings.orphan_grace_s, settings.migration_mode == "post-copy"),
         HaDriver(
             VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch, migrations),
             HaMarks(settings.run_directory),

@@ -34,7 +34,6 @@ from ucloud_vm.steps import (
 )
 from ucloud_vm.stopping import Guest, bring_down
 
-ORPHAN_GRACE = timedelta(seconds=60)
 KILLS_REMEMBERED = timedelta(minutes=10)
 RETRY_STUCK = timedelta(seconds=10)
 START_TIMEOUT = timedelta(seconds=10)
@@ -63,6 +62,7 @@ class Planner:
     """The plan with its settings. Its call has the shape that common.controller wants."""
 
     stop_timeout_s: int
+    orphan_grace_s: int
     post_copy: bool = False
     """Guests that are sent to another host go on there before all of their memory has come."""
 
@@ -76,7 +76,7 @@ class Planner:
     ) -> Decision[VmStatus, Action]:
         """The status and the steps for one VM."""
         if request is None:
-            return _Orphan(observed, previous, now).decide()
+            return _Orphan(observed, previous, now, timedelta(seconds=self.orphan_grace_s)).decide()
         if observed.ha is not request.request.ha and not _is_going(request):
             return Decision(previous, (SetHa(request.request.ha),))
         if previous and request.role is Role.RUN and not _is_leaving(request):
@@ -92,6 +92,7 @@ class _Orphan:
     observed: Observation
     previous: VmStatus | None
     now: datetime
+    grace: timedelta
 
     def decide(self) -> Decision[VmStatus, Action]:
         if self.observed.obstacle:
@@ -106,7 +107,7 @@ class _Orphan:
             return Decision(self.previous, (PowerOff(GIVEN_UP),))
         known = self.previous or VmStatus(epoch=domain.epoch, generation=0, actual=Actual.UNKNOWN, since=self.now)
         status = report(known, Actual.STOPPING, NOT_ORDERED, self.now)
-        left = status.since + ORPHAN_GRACE - self.now
+        left = status.since + self.grace - self.now
         if left > timedelta():
             return Decision(status, again_in_s=left.total_seconds())
         return Decision(status, (PowerOff(NOT_ORDERED),))

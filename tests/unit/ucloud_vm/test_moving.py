@@ -29,6 +29,7 @@ from ucloud_vm.steps import Action, Observation, Sent
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_TIMEOUT_S = 30
+GRACE_S = 60
 SPECS = Specs(cpu=1, ram_mib=128, ssd_mib=1024)
 CONSOLE = Console(url="http://[fd00::1]:9703/vm/x", token="t")
 URI = "qemu+tls://h2/system#root=/r&hdd=&serial_socket=/s&serial_log=/l&vnc_socket=/v"
@@ -114,7 +115,7 @@ def decide(
     failure: Failure | None = None,
     post_copy: bool = False,
 ) -> Decision[VmStatus, Action]:
-    return Planner(STOP_TIMEOUT_S, post_copy)(placement, observed, previous, failure, NOW)
+    return Planner(STOP_TIMEOUT_S, GRACE_S, post_copy)(placement, observed, previous, failure, NOW)
 
 
 def outcome(decision: Decision[VmStatus, Action]) -> tuple[Actual, MoveState | None, tuple[Action, ...]]:

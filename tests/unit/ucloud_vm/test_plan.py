@@ -28,6 +28,7 @@ from ucloud_vm.stopping import FORCED
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_TIMEOUT_S = 30
+GRACE_S = 60
 CONSOLE = Console(url="http://[fd00::1]:9703/vm/x", token="t")
 SPECS = Specs(cpu=1, ram_mib=128, ssd_mib=1024)
 NOTHING = Observation(CONSOLE)
@@ -101,7 +102,7 @@ def decide(
     failure: Failure | None = None,
     now: datetime = NOW,
 ) -> Decision[VmStatus, Action]:
-    return Planner(STOP_TIMEOUT_S)(placement, observed, previous, failure, now)
+    return Planner(STOP_TIMEOUT_S, GRACE_S)(placement, observed, previous, failure, now)
 
 
 RUN, STOP, SUSPEND, DELETE = (
