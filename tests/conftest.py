@@ -1,21 +1,34 @@
 """How the tests are spread over processes, and how their failures are told."""
 
 import gc
+import signal
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_MACHINE = ("tests/system/", "tests/integration/ucloud_vm/", "tests/integration/test_guest.py")
-"""What boots guests or runs whole clouds: one after the other, in one process, as they need the machine."""
+_GUESTS = ("tests/system/", "tests/integration/ucloud_vm/", "tests/integration/test_guest.py")
+"""What boots guests, one after the other in one process: they share clouds, and need the machine."""
+_GUESTLESS = ("tests/system/test_devcloud.py", "tests/system/test_secure_etcd.py")
+"""Of these, what boots none after all, on clouds of its own."""
+
+
+def _boots_guests(nodeid: str) -> bool:
+    return nodeid.startswith(_GUESTS) and not nodeid.startswith(_GUESTLESS)
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]
     """One process has all that boots guests, in their order; the modules of the others go to whoever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "the machine" if nodeid.startswith(_MACHINE) else nodeid.partition("::")[0]
+        return "guests" if _boots_guests(nodeid) else nodeid.partition("::")[0]
+
+
+def pytest_configure() -> None:
+    """Have the programs of the tests heed Ctrl-C, which a shell has its background commands ignore."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
@@ -25,8 +38,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest: the lane of the guests."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_MACHINE))
+    """Begin with what takes longest: the guests, and the clouds without."""
+    items.sort(key=lambda item: (not _boots_guests(item.nodeid), not item.nodeid.startswith(_GUESTLESS)))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -49,7 +49,7 @@ class DaemonProcess:
 
     def metric(self, name: str, **labels: str) -> float:
         """The sample with these labels, of those that it has, from /metrics; 0 if there is none."""
-        text = requests.get(f"http://[::1]:{self.port}/metrics", timeout=5).text
+        text = requests.get(f"http://[::1]:{self.port}/metrics", timeout=20).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         found = (sample for sample in samples if sample.name == name and labels.items() <= sample.labels.items())
         return next((sample.value for sample in found), 0.0)

@@ -26,6 +26,7 @@ from devcloud.waiting import wait_for
 from tests.system import world
 from tests.system.conftest import kept_logs
 from ucloud_cli.contexts import ContextsFile
+from ucloud_otp.totp import WINDOW_STEPS
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCUMENTS = ["README.md", *sorted(str(path.relative_to(PROJECT)) for path in PROJECT.glob("docs/*.md"))]
@@ -79,6 +80,12 @@ def cloud() -> Iterator[Cloud]:
         cloud.down()
 
 
+@pytest.fixture(scope="module")
+def last_steps() -> dict[str, int]:
+    """Of the tokens that were used to log in by hand."""
+    return {}
+
+
 @dataclass
 class Reader:
     """Somebody who types what a document says."""
@@ -86,6 +93,8 @@ class Reader:
     cloud: Cloud
     home: Path
     name: str
+    last_steps: dict[str, int]
+    """The step of the last token that each used."""
 
     def __post_init__(self) -> None:
         (self.home / ".venv").symlink_to(PROJECT / ".venv")
@@ -163,11 +172,12 @@ class Reader:
             os.close(ours)
 
     def _next_token(self) -> str:
-        """A token that was never used: that of a moment to come, which is waited for."""
+        """A token that nobody has used yet: one of the moments to come, which count already, as clocks differ."""
         seed = self.cloud.people.seed_file(self.name).read_text().strip()
-        now = time.time()
-        wait_for("a new one-time token", lambda: time.time() // 30 > now // 30, 31)
-        return pyotp.TOTP(seed).now()
+        step = max(_step(), self.last_steps.get(self.name, 0)) + 1
+        wait_for("a token that counts", lambda: step <= _step() + WINDOW_STEPS, 60)
+        self.last_steps[self.name] = step
+        return pyotp.TOTP(seed).generate_otp(step)
 
     def _boots(self, vm: str) -> list[bool]:
         """Of each boot of a guest, whether it came to ask for a login."""
@@ -176,6 +186,11 @@ class Reader:
         except DevcloudError:  # there is no such VM yet
             return []
         return ["login:" in boot for boot in log.split("UCGUEST boot-id")[1:]]
+
+
+def _step() -> int:
+    """The step of time that a token of now belongs to."""
+    return int(time.time()) // 30
 
 
 def _matches(printed: str, said: list[str]) -> bool:
@@ -187,8 +202,10 @@ def _matches(printed: str, said: list[str]) -> bool:
 
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("document", [document for document in DOCUMENTS if _examples(document)])
-def test_each_example_does_what_the_text_says(cloud: Cloud, tmp_path: Path, document: str) -> None:
-    reader = Reader(cloud, tmp_path, ADMIN if document in ADMINS else USER)
+def test_each_example_does_what_the_text_says(
+    cloud: Cloud, tmp_path: Path, last_steps: dict[str, int], document: str
+) -> None:
+    reader = Reader(cloud, tmp_path, ADMIN if document in ADMINS else USER, last_steps)
     for example in _examples(document):
         printed = reader.type(example)
         said = [line for line in example.prints if line != "..."]

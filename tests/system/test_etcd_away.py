@@ -45,7 +45,7 @@ def test_guests_run_on_and_everybody_says_what_is_wrong(cloud: Cloud, ucloud: Ca
         assert "Traceback" not in said.stderr
         for daemon in ("ucloud-vm@h1", "ucloud-scheduler"):
             url = cloud.health_url(daemon)
-            wait_for(f"{daemon} unwell", lambda url=url: requests.get(url, timeout=5).status_code == 503, 30)  # type: ignore[misc]
+            wait_for(f"{daemon} unwell", lambda url=url: requests.get(url, timeout=20).status_code == 503, 30)  # type: ignore[misc]
         assert world.qemu_pids(cloud, vm) == {pid}
     finally:
         for member in members:

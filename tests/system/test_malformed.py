@@ -25,7 +25,7 @@ def malformed(cloud: Cloud) -> Iterator[None]:
 
 
 def _named(cloud: Cloud, program: str) -> set[str]:
-    return set(requests.get(cloud.health_url(program), timeout=5).json()["malformed_records"])
+    return set(requests.get(cloud.health_url(program), timeout=20).json()["malformed_records"])
 
 
 @pytest.mark.timeout(120)
@@ -37,8 +37,8 @@ def test_they_are_named_and_in_nobody_s_way(cloud: Cloud, ucloud: Callable[..., 
         ("ucloud-image", KEYS[3:]),
         ("ucloud-api", KEYS),
     ):
-        wait_for(f"{program} to name them", lambda each=program, all_of=watched: _named(cloud, each) >= set(all_of), 10)  # type: ignore[misc]
-        assert requests.get(cloud.health_url(program), timeout=5).status_code == 200
+        wait_for(f"{program} to name them", lambda each=program, all_of=watched: _named(cloud, each) >= set(all_of), 30)  # type: ignore[misc]
+        assert requests.get(cloud.health_url(program), timeout=20).status_code == 200
         log = cloud.services.log(program).read_text(encoding="utf-8")
         assert log.count(f"malformed record, left alone: {watched[-1]}") in (1, 2), "once in each process"
     specs = ("--cpu", "1", "--ram", "96MiB", "--ssd", "1")

@@ -1,5 +1,6 @@
 """An etcd of three members behind TLS, where each daemon may do what it has to and nothing else, and its backup."""
 
+import configparser
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
 from devcloud.etcd import find_binary
+from devcloud.host import VmHost
 from devcloud.people import USER
 from devcloud.waiting import wait_for
 from tests.system import world
@@ -26,6 +28,8 @@ def cloud() -> Iterator[Cloud]:
     cloud = Cloud(f"secure-{os.getpid()}", Shape(hosts=2, etcd_members=3, secure_etcd=True, hypervisor="test"))
     try:
         cloud.up()
+        for host in cloud.hosts:
+            _forget_orphans_soon(cloud, host)
         image = first_vm.build_image()
         shutil.copyfile(image, cloud.upload_directory("admin") / image.name)
         first_vm.ucloud(cloud, "image", "create", "guest", "--file", image.name, "--public")
@@ -33,6 +37,17 @@ def cloud() -> Iterator[Cloud]:
     finally:
         kept_logs(cloud)
         cloud.down()
+
+
+def _forget_orphans_soon(cloud: Cloud, host: VmHost) -> None:
+    """Have a host end what nothing orders to it after seconds, not after a minute."""
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(host.settings_file)
+    settings["vm"]["orphan_grace_s"] = "5"
+    with host.settings_file.open("w", encoding="utf-8") as file:
+        settings.write(file)
+    program = f"ucloud-vm@{host.name}"
+    cloud.wait_restarted(program, cloud.kill(program))
 
 
 def _ucloud(cloud: Cloud, *arguments: str) -> str:

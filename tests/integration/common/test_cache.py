@@ -14,7 +14,7 @@ from common.store import Delete, EtcdOptions, Put, Store, absent, present, uncha
 from devcloud.etcd import EtcdCluster
 
 PREFIX = "/t/host/"
-DEADLINE_S = 10
+DEADLINE_S = 30.0
 
 
 class Following:
@@ -117,7 +117,7 @@ def test_it_survives_a_restart_of_etcd_with_compaction_meanwhile(
     for _ in range(5):
         revision = _put(store, "h1", HostState.DRAINING, revision)
     url = f"{etcd.members[0].client_url}/v3/kv/compaction"
-    assert requests.post(url, json={"revision": revision, "physical": True}, timeout=5).ok
+    assert requests.post(url, json={"revision": revision, "physical": True}, timeout=20).ok
     _put(store, "h1", HostState.DISABLED, revision)
     following.wait_for(PREFIX + "h1", HostState.DISABLED)
 

@@ -83,7 +83,7 @@ def test_a_commit_whose_answer_was_lost_tells_the_revision_of_its_keys(store: St
 
         writing = threading.Thread(target=write_twice)
         writing.start()
-        wait_for("the first write", lambda: store.get("/t/a"), 5)
+        wait_for("the first write", lambda: store.get("/t/a"), 30)
         # etcd has moved on by the time at which the client asks again, elsewhere.
         for number in range(10):
             store.commit([absent(f"/t/other/{number}")], [Put(f"/t/other/{number}", b"")])

@@ -62,7 +62,7 @@ class SecureEtcd:
         return EtcdSettings(endpoints=(self.endpoint,), ca_file=self._ca, user="h1", password_file=str(password_file))
 
     def _post(self, path: str, body: dict[str, object]) -> None:
-        answer = requests.post(f"{self._url}/v3/auth/{path}", json=body, verify=self._ca, timeout=5)
+        answer = requests.post(f"{self._url}/v3/auth/{path}", json=body, verify=self._ca, timeout=20)
         assert answer.ok, answer.text
 
     def _is_up(self) -> bool:

@@ -49,7 +49,7 @@ def test_a_compacted_start_is_said(store: Store, etcd: EtcdCluster) -> None:
     for i in range(5):
         revision = store.commit([unchanged("/t/a", revision)], [Put("/t/a", str(i).encode())])
     url = f"{etcd.members[0].client_url}/v3/kv/compaction"
-    assert requests.post(url, json={"revision": revision, "physical": True}, timeout=5).ok
+    assert requests.post(url, json={"revision": revision, "physical": True}, timeout=20).ok
     with pytest.raises(Compacted):
         next(_flatten(store.watch("/t/", revision - 3, threading.Event())))
 
@@ -95,6 +95,6 @@ def test_a_watch_resumes_behind_the_progress_that_it_was_told_of(store: Store, e
     etcd.restart(0)
     # What lies before the progress is needed no more.
     url = f"{etcd.members[0].client_url}/v3/kv/compaction"
-    assert requests.post(url, json={"revision": revision, "physical": True}, timeout=5).ok
+    assert requests.post(url, json={"revision": revision, "physical": True}, timeout=20).ok
     store.commit([absent("/t/b")], [Put("/t/b", b"")])
     assert next(_flatten(watch)).key == "/t/b"

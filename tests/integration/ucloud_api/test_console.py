@@ -18,7 +18,7 @@ from ucloud_vm.console.relay import Limits, Session
 
 TOKEN = "s3cret"
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-DEADLINE_S = 10.0
+DEADLINE_S = 30.0
 
 
 class Host:

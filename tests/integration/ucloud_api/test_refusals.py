@@ -217,7 +217,7 @@ def test_a_malformed_record_is_in_nobodys_way(api: FlaskClient, world: World) ->
     def is_told() -> bool:
         return keys.vm(NOBODY) in api.get("/healthz").get_json()["malformed_records"]
 
-    wait_for("the malformed record in /healthz", is_told, 10)
+    wait_for("the malformed record in /healthz", is_told, 30)
     assert api.get("/healthz").status_code == 200
     assert [each["uuid"] for each in api.get("/v1/vm").get_json()["items"]] == [good["uuid"]]
     broken = api.get(f"/v1/vm/{NOBODY}")

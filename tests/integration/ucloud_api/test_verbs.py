@@ -46,7 +46,7 @@ def bring_to(api: FlaskClient, world: World, uuid: str, actual: Actual) -> None:
     def is_known() -> bool:
         return bool(api.get(f"/v1/vm/{uuid}").get_json()["status"] == actual)
 
-    wait_for(f"{uuid} {actual}", is_known, 10)
+    wait_for(f"{uuid} {actual}", is_known, 30)
 
 
 def test_every_pair_of_state_and_verb(api: FlaskClient, world: World) -> None:
@@ -140,7 +140,7 @@ def test_a_resize_waits_for_a_restart_or_for_room_and_says_so(api: FlaskClient, 
     world.report(uuid, Actual.PENDING, host="-", epoch=0, reason="host h1 has not another 3 GiB RAM free")
 
     def shown(field: str, value: object) -> None:
-        wait_for(f"{field} {value}", lambda: api.get(f"/v1/vm/{uuid}").get_json()[field] == value, 10)
+        wait_for(f"{field} {value}", lambda: api.get(f"/v1/vm/{uuid}").get_json()[field] == value, 30)
 
     shown("reason", "host h1 has not another 3 GiB RAM free")
     assert api.get(f"/v1/vm/{uuid}").get_json()["status"] == "RUNNING"

@@ -318,7 +318,7 @@ def test_streams_are_limited_so_that_threads_are_left(api: FlaskClient, world: W
 def test_requests_of_all_workers_are_counted(admin: Client, served: DaemonProcess) -> None:
     for _ in range(10):
         assert admin.get("/vm/x").status_code == 422
-    text = requests.get(f"http://[::1]:{served.port}/metrics", timeout=5).text
+    text = requests.get(f"http://[::1]:{served.port}/metrics", timeout=20).text
     line = 'ucloud_http_requests_total{method="GET",route="/v1/vm/<uuid>",status="422"} 10.0'
     assert line in text.splitlines()
 
@@ -330,7 +330,7 @@ def test_a_body_that_is_too_large_is_refused_on_the_wire(admin: Client) -> None:
 
 
 def test_it_describes_itself(served: DaemonProcess) -> None:
-    document = requests.get(f"http://[::1]:{served.port}/openapi/openapi.json", timeout=5).json()
+    document = requests.get(f"http://[::1]:{served.port}/openapi/openapi.json", timeout=20).json()
     assert document["openapi"] == "3.1.0"
     below_a_vm = ("log", "screenshot", "console", "start", "stop", "suspend", "resume", "reboot")
     assert set(document["paths"]) == {

@@ -83,6 +83,10 @@ class Rig:
         with self.log_file(program).open("ab") as log:
             self._programs[program] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
+    def runs(self, program: str) -> bool:
+        """Whether a program was started and has not ended."""
+        return program in self._programs and self._programs[program].poll() is None
+
     def restart(self, program: str, **settings: str) -> None:
         """Kill a program and start it anew."""
         self.kill(program)
@@ -240,7 +244,7 @@ class Rig:
 
     def figure(self, sample: str) -> float:
         """What ucloud-vm tells Prometheus of a sample, which is named as there, labels included."""
-        text = requests.get(f"http://[::1]:{self.port}/metrics", timeout=5).text
+        text = requests.get(f"http://[::1]:{self.port}/metrics", timeout=20).text
         values = [line.split()[-1] for line in text.splitlines() if line.startswith(f"{sample} ")]
         return float(values[0]) if values else 0.0
 

@@ -79,7 +79,7 @@ def host(store: Store) -> Iterator[Host]:
     threads = [threading.Thread(target=cache.run, args=(stop,)) for cache in (made.placements, made.statuses)]
     for thread in threads:
         thread.start()
-    wait_for("caches", lambda: made.placements.wait_synced(0.1) and made.statuses.wait_synced(0.1), 10)
+    wait_for("caches", lambda: made.placements.wait_synced(0.1) and made.statuses.wait_synced(0.1), 30)
     yield made
     stop.set()
     for thread in threads:

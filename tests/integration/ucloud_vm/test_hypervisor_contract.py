@@ -64,7 +64,7 @@ def setting(request: pytest.FixtureRequest, host_rig: Rig) -> Iterator[Setting]:
     ]
     for thread in threads:
         thread.start()
-    wait_for("a connection", lambda: hypervisor.problem() is None, 10)
+    wait_for("a connection", lambda: hypervisor.problem() is None, 30)
     yield Setting(hypervisor, host_rig, uri, news)
     stop.set()
     hypervisor.close()
@@ -152,7 +152,7 @@ def test_it_tells_of_each_change_whoever_made_it(setting: Setting, machine: Mach
     ):
         setting.news.clear()
         change()
-        wait_for("news of it", lambda: machine.vm_uuid in setting.news, 5)
+        wait_for("news of it", lambda: machine.vm_uuid in setting.news, 30)
     assert setting.power(machine) == (Power.OFF, OffCause.DESTROYED)
 
 

@@ -31,10 +31,10 @@ def test_a_vm_is_created_runs_stops_and_vanishes(rig: Rig) -> None:
 
     assert status.console is not None
     headers = {"Authorization": f"Bearer {status.console.token}"}
-    answer = requests.get(f"{status.console.url}/log", headers=headers, timeout=5)
+    answer = requests.get(f"{status.console.url}/log", headers=headers, timeout=20)
     assert answer.status_code == 200
     assert "login:" in answer.text
-    assert requests.get(f"{status.console.url}/log", timeout=5).status_code == 401
+    assert requests.get(f"{status.console.url}/log", timeout=20).status_code == 401
 
     rig.order(vm, Requested.STOPPED, 2)
     status = rig.wait_status(vm, Actual.STOPPED, 2)
@@ -203,7 +203,7 @@ def test_a_guest_is_used_resized_and_rebooted(rig: Rig) -> None:
     type_and_expect(console, "cat /sys/block/vdb/size", str(16 * MIB // 512))
     type_and_expect(console, "grep -c processor /proc/cpuinfo; echo $?.", "2\r\n0.")
     console.close()
-    log = requests.get(f"{url}/log?tail_bytes={MIB}", headers=headers, timeout=5).text
+    log = requests.get(f"{url}/log?tail_bytes={MIB}", headers=headers, timeout=20).text
     assert "tty42" in log, "the log is whole while somebody uses the console"
 
     # By force there is no waiting.
@@ -217,7 +217,7 @@ def test_a_guest_is_used_resized_and_rebooted(rig: Rig) -> None:
     status = rig.wait_status(vm, Actual.STOPPED, 6)
     assert status.since - asked_at < timedelta(seconds=10)
     assert [event.what for event in status.events].count(f"STOPPING: {FORCED}") == 2
-    assert requests.get(f"{url}/screenshot", headers=headers, timeout=5).status_code == 409
+    assert requests.get(f"{url}/screenshot", headers=headers, timeout=20).status_code == 409
     assert rig.figure('ucloud_vm_vms{actual="STOPPED"}') == 1
     assert rig.figure('ucloud_vm_request_to_fact_seconds_count{requested="RUNNING"}') == 5
     assert rig.figure('ucloud_vm_libvirt_call_seconds_count{call="start"}') == 3

@@ -64,7 +64,7 @@ def test_a_death_is_told_once_though_nobody_has_reaped_the_process(world: World)
             world.watch.watch(VM)
         assert not world.watch.is_dead(VM)
         guest.kill()
-        wait_for("word of its death", lambda: world.told, 5)
+        wait_for("word of its death", lambda: world.told, 30)
         assert Path(f"/proc/{guest.pid}").exists(), "a zombie: nobody has waited for it"
         assert world.watch.is_dead(VM)
         world.watch.watch(VM)
@@ -75,12 +75,12 @@ def test_the_next_guest_is_not_taken_for_the_dead_one(world: World) -> None:
     with world.start() as guest:
         world.watch.watch(VM)
         guest.kill()
-    wait_for("word of its death", lambda: world.told, 5)
+    wait_for("word of its death", lambda: world.told, 30)
     with world.start() as guest:
         assert not world.watch.is_dead(VM)
         world.watch.watch(VM)
         guest.kill()
-        wait_for("word of its death", lambda: len(world.told) == 2, 5)
+        wait_for("word of its death", lambda: len(world.told) == 2, 30)
     assert world.watch.is_dead(VM)
     world.watch.forget(VM)
     assert not world.watch.is_dead(VM)
@@ -99,7 +99,7 @@ def test_a_guest_that_ends_in_order_has_not_died(world: World) -> None:
     with world.start() as guest:
         world.watch.watch(VM)
         guest.terminate()
-        wait_for("word of its end", lambda: world.told, 5)
+        wait_for("word of its end", lambda: world.told, 30)
         assert not world.watch.is_dead(VM)
 
 

@@ -121,7 +121,7 @@ def test_a_process_killed_at_any_point_leaves_no_half_disk(tmp_path: Path) -> No
         root = store.disks(VM).root
         assert root is not None
         subprocess.run(["qemu-img", "check", "-q", str(root.path)], check=True)
-        wait_for("nothing of the VM", lambda: _removed(store), 10)
+        wait_for("nothing of the VM", lambda: _removed(store), 30)
 
 
 _GROW_FOR_EVER = """
@@ -149,7 +149,7 @@ def test_a_process_killed_while_a_disk_grows_leaves_it_whole(tmp_path: Path) -> 
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        sizes_mib.append(wait_for("a larger disk", lambda: _grown(store, sizes_mib[-1] + 1), 10))
+        sizes_mib.append(wait_for("a larger disk", lambda: _grown(store, sizes_mib[-1] + 1), 30))
     # Clusters may have leaked (status 3 of qemu-img check); nothing is broken.
     done = subprocess.run(["qemu-img", "check", "-q", f"{tmp_path}/vms/{VM}/root.qcow2"], check=False)
     assert done.returncode in (0, 3)

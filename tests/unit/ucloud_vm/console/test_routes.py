@@ -69,7 +69,7 @@ class World:
 
     def get(self, path: str, headers: Mapping[str, str | bytes] | None = None) -> requests.Response:
         headers = self.headers if headers is None else headers
-        return requests.get(f"http://[::1]:{self.port}{path}", headers=headers, timeout=5)
+        return requests.get(f"http://[::1]:{self.port}{path}", headers=headers, timeout=20)
 
     def connect(self, **headers: str) -> websocket.WebSocket:
         return websocket.create_connection(
@@ -226,7 +226,7 @@ def test_a_console_is_for_one_at_a_time_and_free_when_its_user_leaves(world: Wor
     assert refused.value.status_code == 409
     client.close()
     line.close()
-    wait_for("a free console", world.is_free, 5)
+    wait_for("a free console", world.is_free, 30)
 
 
 def test_the_session_ends_with_the_guest(world: World) -> None:
@@ -235,7 +235,7 @@ def test_the_session_ends_with_the_guest(world: World) -> None:
     line.close()
     assert client.recv() == b"bye"
     assert client.recv_data() == (websocket.ABNF.OPCODE_CLOSE, b"\x03\xe9the guest has ended")
-    wait_for("a free console", world.is_free, 5)
+    wait_for("a free console", world.is_free, 30)
 
 
 def test_a_vm_that_is_off_has_no_console(world: World) -> None:
@@ -253,7 +253,7 @@ def test_a_client_that_is_silent_is_taken_for_dead(world: World) -> None:
     assert 0.9 < time.monotonic() - begun_s < 3
     assert client.sock is not None
     client.sock.close()
-    wait_for("a free console", world.is_free, 5)
+    wait_for("a free console", world.is_free, 30)
 
 
 def test_a_client_that_only_answers_pings_stays(world: World) -> None:
@@ -325,7 +325,7 @@ def test_rubbish_ends_the_session_and_nothing_else(world: World, rubbish: bytes)
     while line.recv(4096):
         pass
     client.sock.close()
-    wait_for("a free console", world.is_free, 5)
+    wait_for("a free console", world.is_free, 30)
 
 
 @pytest.mark.parametrize("missing", ["Sec-WebSocket-Key", "Sec-WebSocket-Version", "Upgrade"])
