@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 from common.errors import Refused
 from common.events import EventLog
-from common.schemas.event import EventRecord
 from common.store import MAX_OPERATIONS, Compare, Put, Store
 from ucloud_scheduler.told import told
 from ucloud_scheduler.writes import Write
@@ -24,7 +23,7 @@ class Announcer:
     def __init__(self, store: Store, log: EventLog) -> None:
         self._store = store
         self._log = log
-        self._untold: deque[tuple[str, EventRecord]] = deque(maxlen=_MOST_UNTOLD)
+        self._untold: deque[tuple[Write, datetime]] = deque(maxlen=_MOST_UNTOLD)
 
     @property
     def has_news(self) -> bool:
@@ -34,14 +33,15 @@ class Announcer:
     def note(self, written: Iterable[Write]) -> None:
         """These writes were carried out."""
         now = datetime.now(UTC)
-        for write in written:
-            if event := told(write, now):
-                self._untold.append((write.vm.uuid, event))
+        self._untold.extend((write, now) for write in written)
 
     def tell(self, guard: Compare) -> None:
         """Write the events that are the oldest, one transaction of them; LeadershipLost, StoreError or Unavailable."""
         batch = [self._untold.popleft() for _ in range(min(_AT_ONCE, len(self._untold)))]
-        puts: list[Put] = [put for vm_uuid, event in batch for put in self._log.tell("vm", vm_uuid, event)]
+        puts: list[Put] = []
+        for write, at in batch:
+            if event := told(write, at):
+                puts += self._log.tell("vm", write.vm.uuid, event)
         if not puts:
             return
         try:
