@@ -1,106 +1,119 @@
-"""Hosts without a machine: the classes of the daemons of a VM host, many hosts in one process, and VMs of no substance.
+"""Hosts of no substance: the classes of the daemons of a VM host, many hosts in one process, on machines made up.
 
-`python -m bench.simulated_hosts ENDPOINT FIRST LAST` is hosts s<FIRST> to s<LAST>, until a signal. Each has the three
-connections to etcd that its three daemons would have: its sign of life, its registration, and its VMs.
+`python -m bench.simulated_hosts ENDPOINT FIRST LAST` is hosts s<FIRST> to s<LAST>, until a signal; SIGUSR1 kills one
+guest on each host. A host has the three connections to etcd that its three daemons would have: its sign of life, its
+registration, and its VMs, for which the loop and the plan of ucloud-vm decide. What is made up is the machine: guests
+that are on as soon as they are started, and disks without blocks in a store that all of these hosts share.
 """
 
+import gc
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from pathlib import Path
 
+from bench.simulated_machine import Machine
 from common import keys
 from common.cache import Cache
 from common.controller import Controller
-from common.decision import Decision, Failure
+from common.lifeline import Lifeline
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostStatus, StoreCapacity
-from common.schemas.vm import Actual, Event, Placement, VmStatus
-from common.settings import HostSettings
+from common.schemas.vm import Placement, VmStatus
+from common.settings import HostSettings, VmSettings
 from common.store import EtcdOptions, Store
 from ucloud_host.alive import SignOfLife
 from ucloud_host.register import Registration
+from ucloud_vm.plan import Planner
+from ucloud_vm.steps import Action, Observation
 
 Body = Callable[[threading.Event], None]
+STORE_ID = "simulated"
+_BOOT_ID = "1"
+_LOOK_S = 0.1
 
 
-@dataclass(frozen=True)
-class _Nothing:
-    """There is no machine to look at, and no step to take."""
+class SimulatedHost:
+    """What the three daemons of one host hold; `bodies` are their threads."""
 
-    def observe(self, name: str) -> None:
-        """Nothing is here."""
-
-    def apply(self, name: str, action: None) -> None:
-        """Nothing is done."""
-
-    def known(self) -> tuple[str, ...]:
-        """Nothing is known."""
-        return ()
-
-
-def plan(
-    request: Placement | None, observed: None, previous: VmStatus | None, failure: Failure | None, now: datetime
-) -> Decision[VmStatus, None]:
-    """Every VM that is ordered here runs, and says so once."""
-    if request is None:
-        return Decision(None)
-    if previous and (previous.epoch, previous.generation) == (request.epoch, request.generation):
-        return Decision(previous)
-    events = (Event(at=now, what="DEPLOYING"), Event(at=now, what="STARTING"), Event(at=now, what="RUNNING"))
-    return Decision(
-        VmStatus(
-            epoch=request.epoch,
-            generation=request.generation,
-            actual=Actual.RUNNING,
-            specs=request.request.specs,
-            since=now,
-            events=events,
+    def __init__(self, name: str, options: EtcdOptions, directory: Path) -> None:
+        """`directory` is for what it would keep below /run."""
+        self._options = options
+        self._lifeline = Lifeline(directory / name, _BOOT_ID)
+        self._name = name
+        self._machine = Machine(f"http://[fd00::1]:9703/{name}")
+        self._store, metrics = Store(options), Metrics()
+        self._placements = Cache(self._store, keys.placements(name), Placement, metrics)
+        self._statuses = Cache(self._store, keys.vm_statuses(name), VmStatus, metrics)
+        planner = Planner(VmSettings().stop_timeout_s, VmSettings().orphan_grace_s)
+        self._controller: Controller[Placement, VmStatus, Observation, Action] = Controller(
+            self._store, self._placements, self._statuses, planner, self._machine, metrics
         )
-    )
 
+    def bodies(self) -> list[Body]:
+        """What runs in threads of their own."""
+        alive, ttl_s = Alive(name=self._name, boot_id=_BOOT_ID), HostSettings().alive_ttl_s
+        return [
+            SignOfLife(Store(self._options), alive, ttl_s, self._lifeline, guarded=False).run,
+            Registration(Store(self._options), self._measure).run,
+            self._placements.run,
+            self._statuses.run,
+            self._work,
+        ]
 
-def measure(name: str) -> HostStatus:
-    """A host with room for its share of VMs, on a store of its own."""
-    ssd = StoreCapacity(store_id=f"store-of-{name}", total_mib=10**6)
-    return HostStatus(name=name, cpu=64, ram_mib=2**18, ssd=ssd, addresses=("fd00::1",), hypervisor="simulated")
+    def kill_a_guest(self) -> None:
+        """Have one guest die, if there is any."""
+        if vm := self._machine.kill_one():
+            self._controller.look(vm)
 
+    def close(self) -> None:
+        """Let the worker end."""
+        self._controller.close()
 
-def bodies(name: str, options: EtcdOptions) -> list[Body]:
-    """What runs in the threads of the three daemons of one host."""
-    sign = SignOfLife(Store(options), Alive(name=name, boot_id="1"), HostSettings().alive_ttl_s)
-    registration = Registration(Store(options), lambda: measure(name))
-    store, metrics = Store(options), Metrics()
-    placements = Cache(store, keys.placements(name), Placement, metrics)
-    statuses = Cache(store, keys.vm_statuses(name), VmStatus, metrics)
-    controller = Controller(store, placements, statuses, plan, _Nothing(), metrics)
-    return [
-        sign.run,
-        registration.run,
-        placements.run,
-        statuses.run,
-        controller.look_through,
-        lambda stop: _close(controller.close, stop),
-        controller.work,
-    ]
+    def _work(self, stop: threading.Event) -> None:
+        """Take over the guests that are said to run here, as a daemon finds them that is started anew, and go on."""
+        while not (self._statuses.wait_synced(1) and self._placements.wait_synced(1)):
+            if stop.is_set():
+                return
+        for key, cached in self._statuses.records().items():
+            self._machine.adopt(keys.last_part(key), cached.record)
+        self._controller.look_at_all()
+        self._controller.work(stop)
 
-
-def _close(close: Callable[[], None], stop: threading.Event) -> None:
-    stop.wait()
-    close()
+    def _measure(self) -> HostStatus:
+        ssd = StoreCapacity(store_id=STORE_ID, total_mib=10**9)
+        return HostStatus(
+            name=self._name,
+            cpu=64,
+            ram_mib=2**18,
+            ssd=ssd,
+            addresses=("fd00::1",),
+            hypervisor="simulated",
+            boot_id=_BOOT_ID,
+        )
 
 
 def main() -> None:
     """Be the hosts until a signal."""
     options = EtcdOptions((sys.argv[1],))
-    stop = threading.Event()
+    stop, deaths = threading.Event(), threading.Semaphore(0)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    for number in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
-        for body in bodies(f"s{number}", options):
-            threading.Thread(target=body, args=(stop,), daemon=True).start()
-    stop.wait()
+    signal.signal(signal.SIGUSR1, lambda *_: deaths.release())
+    names = [f"s{number}" for number in range(int(sys.argv[2]), int(sys.argv[3]) + 1)]
+    with tempfile.TemporaryDirectory() as directory:
+        hosts = [SimulatedHost(name, options, Path(directory)) for name in names]
+        for host in hosts:
+            for body in host.bodies():
+                threading.Thread(target=body, args=(stop,), daemon=True).start()
+        gc.freeze()
+        while not stop.wait(_LOOK_S):
+            while deaths.acquire(blocking=False):
+                for host in hosts:
+                    host.kill_a_guest()
+        for host in hosts:
+            host.close()
 
 
 if __name__ == "__main__":
