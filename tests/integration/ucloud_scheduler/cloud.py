@@ -3,6 +3,7 @@
 import uuid
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 from common import admission, keys
 from common.schemas.host import Alive, HostRequest, HostState, HostStatus, StoreCapacity
@@ -46,8 +47,8 @@ class Cloud:
         """The admin's word."""
         self.put(keys.host(name), HostRequest(name=name, state=state).to_json())
 
-    def request(self, specs: Specs = SMALL, requested: Requested = Requested.RUNNING) -> VmRequest:
-        """A VM's request, not yet written."""
+    def request(self, specs: Specs = SMALL, requested: Requested = Requested.RUNNING, **more: Any) -> VmRequest:
+        """A VM's request, not yet written; `more` are other fields."""
         vm_uuid = str(uuid.uuid4())
         return VmRequest(
             uuid=vm_uuid,
@@ -57,11 +58,12 @@ class Cloud:
             image=self.image,
             requested=requested,
             created_at=datetime.now(UTC),
+            **more,
         )
 
-    def add_vm(self, specs: Specs = SMALL, requested: Requested = Requested.RUNNING) -> VmRequest:
+    def add_vm(self, specs: Specs = SMALL, requested: Requested = Requested.RUNNING, **more: Any) -> VmRequest:
         """A VM as the API admits it."""
-        request = self.request(specs, requested)
+        request = self.request(specs, requested, **more)
         step = admission.admit_vm(request, self._image_revision, self._budget)
         self.store.commit(step.compares, step.operations)
         return request
