@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import Conflict, Gone, LeadershipLost, LeaseExpired, Refused, Unavailable
 from common.metrics import Metrics
-from common.store import Delete, EtcdOptions, Put, Store, absent, led_by, none_below, present, unchanged
+from common.store import Delete, EtcdOptions, Put, Range, Store, absent, led_by, none_below, present, unchanged
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
 from tests.integration.common.clients import connected_to
@@ -139,3 +139,37 @@ def test_calls_conflicts_and_reconnects_are_counted(store: Store, etcd: EtcdClus
     reconnects = metrics.registry.get_sample_value("ucloud_watch_reconnects_total", {"prefix": "/t/"})
     assert reconnects
     counted.close()
+
+
+def test_many_ranges_are_read_at_once(store: Store) -> None:
+    for number in range(200):
+        store.commit([absent(f"/r/{number:03}/a")], [Put(f"/r/{number:03}/a", b"1"), Put(f"/r/{number:03}/b", b"2")])
+    first = store.get("/r/100/a")
+    assert first
+    all_of_them = store.list_ranges([Range(f"/r/{number:03}/") for number in range(200)])
+    assert len(all_of_them.entries) == 400
+    assert all_of_them.revision >= store.list("/r/").entries[-1].mod_revision
+    assert [each.key for each in store.list_ranges([Range("/r/007/", limit=1)]).entries] == ["/r/007/a"]
+    assert [each.key for each in store.list_ranges([Range("/r/007/", after="a")]).entries] == ["/r/007/b"]
+    late = store.list_ranges([Range("/r/099/", since=first.mod_revision), Range("/r/100/", since=first.mod_revision)])
+    assert [each.key for each in late.entries] == ["/r/100/a", "/r/100/b"]
+    assert store.list_ranges([]).entries == ()
+
+
+def test_a_list_can_be_of_an_earlier_revision(store: Store) -> None:
+    revision = store.commit([absent("/l/a")], [Put("/l/a", b"1")])
+    store.commit([absent("/l/b")], [Put("/l/b", b"1")])
+    assert [entry.key for entry in store.list_at(revision, "/l/").entries] == ["/l/a"]
+    assert len(store.list_at(0, "/l/").entries) == 2
+
+
+def test_members_tell_of_themselves(etcd: EtcdCluster) -> None:
+    store = Store(EtcdOptions((*etcd.endpoints, "127.0.0.1:1")))
+    here, away = store.members()
+    store.close()
+    assert here.problem == ""
+    assert here.has_leader
+    assert here.version[:1] == "3"
+    assert here.db_bytes > 0
+    assert here.alarms == ()
+    assert away.problem
