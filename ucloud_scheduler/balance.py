@@ -57,6 +57,13 @@ class _Movable(NamedTuple):
     specs: Specs
 
 
+def _kind(movable: _Movable) -> tuple[object, ...]:
+    """What decides on where a VM may move; those of groups are each of their own kind."""
+    request = movable.request
+    labels = tuple(sorted(request.host_labels.items()))
+    return movable.specs, request.owner, labels, request.affinity and request.uuid
+
+
 class _Choice(NamedTuple):
     fuller: float
     """How full the fuller one of both hosts is afterwards."""
@@ -116,7 +123,11 @@ class _Planner:
     def _best(self, name: str, load: float, by_load: list[tuple[float, str]]) -> _Choice | None:
         """The VM of a host whose move evens out the most."""
         source, best = self._hosts[name], None
+        seen: set[tuple[object, ...]] = set()
         for movable in self._movable_on(source):
+            if (kind := _kind(movable)) in seen:
+                continue  # what goes for one VM goes for the next that needs the same
+            seen.add(kind)
             for other_load, other in by_load:
                 if load - other_load <= self._margin:
                     break
@@ -137,7 +148,7 @@ class _Planner:
             return []
         if source.name not in self._movable:
             found = (self._movable_vm(vm, source.name) for vm in self._vms_on(source.name))
-            self._movable[source.name] = [each for each in found if each]
+            self._movable[source.name] = sorted((each for each in found if each), key=lambda each: each.vm.uuid)
         return [each for each in self._movable[source.name] if each.vm.uuid not in self._moved]
 
     def _movable_vm(self, vm: Vm, source: str) -> _Movable | None:

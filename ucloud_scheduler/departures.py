@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from common.schemas.vm import Actual, Cause, Choice, Leaving, Placement, Role, VmRequest
 from ucloud_scheduler.capacity import Amounts, Capacity
-from ucloud_scheduler.filters import Need, Refusal, Stores
+from ucloud_scheduler.filters import Need, Refusal, Stores, Why
 from ucloud_scheduler.lives import is_gone, next_epoch
 from ucloud_scheduler.moves import wish_number
 from ucloud_scheduler.ranking import Chosen, Ranking
@@ -117,9 +117,8 @@ class Departures:
         if source is None or source.verdict or not source.is_alive:
             return Stuck(f"host {departure.source} is {'dead' if source and source.is_dead else 'silent'}")
         is_on = departure.status is not None and departure.status.actual in _ON
-        ways = _ways(departure, source, is_on)
-        reason = f"it runs, and host {source.name} can't send guests that run"
-        for way in ways:
+        refusals = []
+        for way in _ways(departure, source, is_on):
             need, is_busy = self._need(departure, source, way)
             chosen = self._ranking.choose(need)
             if isinstance(chosen, Chosen):
@@ -127,14 +126,20 @@ class Departures:
                 return self._move(departure, way, chosen)
             if is_busy:
                 return Waits("the hosts that would do are busy with other moves")
-            reason = _reason(chosen, is_on)
-        others_share = any(
-            Stores.of(source, departure.order.request.specs.hdd_mib).are_on(host)
-            for host in self._hosts.values()
-            if host is not source
-        )
-        hint = "; it would have to be shut down for it" if is_on and ways[-1:] != [_COLD] and others_share else ""
-        return Stuck(f"{reason}{hint}")
+            refusals.append(chosen)
+        return Stuck(self._why_stuck(departure, source, is_on, refusals))
+
+    def _why_stuck(self, departure: Departure, source: Host, is_on: bool, refusals: list[Refusal]) -> str:
+        """Why no way was open, in the words of the one that came nearest."""
+        stores = Stores.of(source, departure.order.request.specs.hdd_mib)
+        is_shared = any(stores.are_on(host) for host in self._hosts.values() if host is not source)
+        if short := [refusal for refusal in refusals if refusal.why is Why.NO_ROOM]:
+            return _reason(short[0], is_on)
+        reason = f"it runs, and host {source.name} can't send guests that run"
+        if refusals:
+            reason = _reason(refusals[0 if is_shared else -1], is_on)
+        is_cold_possible = is_on and not departure.cold and is_shared
+        return f"{reason}; it would have to be shut down for it" if is_cold_possible else reason
 
     def _why_not_yet(self, departure: Departure) -> str:
         vm, source = departure.vm, departure.source

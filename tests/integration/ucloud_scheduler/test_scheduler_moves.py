@@ -1,5 +1,6 @@
 """VMs move: asked for, off drained hosts, for balance; whoever of those that decide or act dies in the midst of it."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -117,15 +118,18 @@ def test_a_drained_host_becomes_empty_while_schedulers_die(
         assert set(running.values()) == {1}
         return sum(host == "h1" for host, _ in orders)
 
+    def is_below(few: int) -> bool:
+        return left() < few
+
     def leader() -> DaemonProcess | None:
         return next((each for each in schedulers if (each.health() or {}).get("role") == "leading"), None)
 
-    wait_for("some to have left", lambda: left() < 45, SLOW_S)
+    wait_for("some to have left", functools.partial(is_below, 45), SLOW_S)
     for few in (25, 5):
         killed = wait_for("a leader", leader, DEADLINE_S)
         killed.kill()
         killed.start()
-        wait_for("more to have left", lambda few=few: left() < few, SLOW_S)
+        wait_for("more to have left", functools.partial(is_below, few), SLOW_S)
     wait_for("an empty h1", lambda: left() == 0, SLOW_S)
     wait_for("rest", lambda: len(cloud.placements()) == 60, SLOW_S)
     orders = cloud.placements()
