@@ -182,7 +182,7 @@ def failed(source: Placement, cause: Cause, to: str | None, why: str, now: datet
 def _next(vm: Vm, pair: _Pair, hosts: Mapping[str, Host], now: datetime) -> Step:
     """The next step while the source lives. Once it was told to begin, its word alone ends the move."""
     target_dead = _is_dead(hosts, pair.target)
-    if pair.state is MoveState.DONE or (pair.state is MoveState.UNCERTAIN and pair.has_guest):
+    if _has_arrived(pair, hosts):
         return _departed(pair, {pair.source: _left(pair.order)})
     if pair.incoming is None:
         return _settled(vm, pair, target_dead)
@@ -198,6 +198,19 @@ def _next(vm: Vm, pair: _Pair, hosts: Mapping[str, Host], now: datetime) -> Step
             # Both can't have it: if the target says so, one of the two words is old.
             return _NOTHING if pair.has_guest else _given_up(vm, pair, now)
     return _under_way(vm, pair, target_dead, now)
+
+
+def _has_arrived(pair: _Pair, hosts: Mapping[str, Host]) -> bool:
+    """Whether the VM is the target's.
+
+    Of a source that fell silent at the end of a move nobody can tell by the locks of the disks whether it has ended, as
+    the target's guest holds them. So the target's word counts: the source has stopped for good where its guest goes on.
+    """
+    if pair.state is MoveState.DONE:
+        return True
+    source, target = hosts.get(pair.source), hosts.get(pair.target)
+    is_silent = source is not None and source.verdict is not None and target is not None and target.is_alive
+    return pair.has_guest and (pair.state is MoveState.UNCERTAIN or (is_silent and pair.state is not MoveState.FAILED))
 
 
 def _under_way(vm: Vm, pair: _Pair, target_dead: bool, now: datetime) -> Step:

@@ -20,7 +20,7 @@ from ucloud_scheduler.filters import Why
 from ucloud_scheduler.inventory import Inventory, host_view
 from ucloud_scheduler.lives import is_lost, turn
 from ucloud_scheduler.movers import Movers
-from ucloud_scheduler.views import BriefStatus, Judged, Placed, Reported, Snapshot, Vm, specs_of
+from ucloud_scheduler.views import BriefStatus, Host, Judged, Placed, Reported, Snapshot, Vm, specs_of
 
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
@@ -302,7 +302,7 @@ class World:
             self._drained.add(name)
         else:
             self._drained.discard(name)
-        if (before is not None and before.is_dead) != (now is not None and now.is_dead):
+        if _standing(before) != _standing(now):
             self._look_at_host(name)
         return None
 
@@ -315,6 +315,11 @@ class World:
 
 
 def _readable(kind: Callable[[R | None, int], V], cached: Cached[R] | None, is_malformed: bool) -> V | None:
+def _standing(host: Host | None) -> tuple[bool, bool]:
+    """What of a host may matter to all of its VMs: whether it is judged, and dead."""
+    return (host is not None and host.verdict is not None, host is not None and host.is_dead)
+
+
     """What a cache holds as a plan sees it: one that can't be read is there, without a record."""
     if is_malformed:
         return kind(None, 0)

@@ -190,6 +190,20 @@ def test_who_can_not_tell_is_waited_for(says: BriefStatus, answers: BriefStatus 
     assert _step(_vm(_source(URI), _incoming(), says, answers), hosts) is None
 
 
+def test_a_source_that_fell_silent_after_its_guest_arrived_has_left() -> None:
+    silent = {**ALIVE, "h1": make_host("h1", is_alive=False, verdict=Judged(Sentence.SILENT, 77))}
+    for says in (None, RUNNING):
+        changed = _placements(_vm(_source(URI), _incoming(), says, ARRIVED), silent)
+        assert [(host, placement.role) for host, placement in changed.items() if placement] == [
+            ("h2", Role.RUN),
+            ("h1", Role.LEFT),
+        ]
+        assert _step(_vm(_source(URI), _incoming(), says, READY), silent) is None
+        target_silent = {**silent, "h2": make_host("h2", is_alive=False)}
+        assert _step(_vm(_source(URI), _incoming(), says, ARRIVED), target_silent) is None
+    assert _step(_vm(_source(URI), _incoming(), FAILED, ARRIVED), silent) is None
+
+
 def test_where_disks_are_copied_a_dead_target_may_have_the_newer_ones() -> None:
     uncertain = _says(1, MoveState.UNCERTAIN)
     assert _step(_vm(_source(URI, copies_disks=True), _incoming(), uncertain, READY), _dead("h2")) is None
