@@ -27,7 +27,11 @@ def wire(host: daemon.Daemon) -> None:
     """Build the daemon's parts and start its threads."""
     settings = host.settings
     disks = DirectoryStore(settings.storage)
-    registration = Registration(host.store, lambda: measure(settings.host, disks, moves_live=settings.vm.moves_live))
+    registration = Registration(
+        host.store,
+        lambda: measure(settings.host, disks, moves_live=settings.vm.moves_live),
+        EventLog(host.store, settings.host.name, settings.event.ttl_s),
+    )
     host.health.add_check("registration", lambda: registration.problem)
     host.start("registration", registration.run)
 

@@ -3,9 +3,12 @@
 import logging
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from common import keys
-from common.errors import MalformedRecord, UcloudError
+from common.errors import MalformedRecord, Refused, UcloudError
+from common.events import EventLog
+from common.schemas.event import EventRecord
 from common.schemas.host import HostStatus
 from common.store import Put, Store, unchanged
 
@@ -17,8 +20,9 @@ _RETRY_S = 2.0
 class Registration:
     """`/v1/status/host/<host>`, measured again now and then, written when it says something new."""
 
-    def __init__(self, store: Store, measure: Callable[[], HostStatus]) -> None:
+    def __init__(self, store: Store, measure: Callable[[], HostStatus], events: EventLog) -> None:
         self._store = store
+        self._events = events
         self._measure = measure
         self._problem: str | None = "not registered yet"
 
@@ -42,10 +46,30 @@ class Registration:
         """Write what was measured, unless it stands there already."""
         key = keys.host_status(measured.name)
         entry = self._store.get(key)
-        if entry and _read(key, entry.value) == measured:
+        before = _read(key, entry.value) if entry else None
+        if before == measured:
             return
-        self._store.commit([unchanged(key, entry.mod_revision if entry else 0)], [Put(key, measured.to_json())])
+        operations = [Put(key, measured.to_json()), *self._tell(before, measured)]
+        try:
+            self._store.commit([unchanged(key, entry.mod_revision if entry else 0)], operations)
+        except Refused:
+            self._events.forget_leases(operations)
+            raise
         _log.info("registered: %s", measured)
+
+    def _tell(self, before: HostStatus | None, measured: HostStatus) -> tuple[Put, ...]:
+        event = EventRecord(at=datetime.now(UTC), what=_news(before, measured))
+        return self._events.tell("host", measured.name, event)
+
+
+def _news(before: HostStatus | None, measured: HostStatus) -> str:
+    """What is new, in words."""
+    if before is None:
+        return "registered"
+    if before.boot_id != measured.boot_id:
+        return "booted"
+    changed = [field for field in HostStatus.model_fields if getattr(before, field) != getattr(measured, field)]
+    return f"has changed: {', '.join(changed)}"
 
 
 def _read(key: str, value: bytes) -> HostStatus | None:

@@ -14,7 +14,7 @@ _GIB = 1024**3
 _MAX_DB_BYTES = 6 * _GIB
 _SAFE_ETCD: dict[tuple[int, ...], tuple[int, ...]] = {(3, 5): (3, 5, 30), (3, 6): (3, 6, 11)}
 """The first releases without known faults in leases, watches and roles."""
-_ELECTED = {"scheduler": "VMs get no host", "image": "no image is imported"}
+_ELECTED = {"scheduler": "VMs get no host", "image": "no image is imported", "host": "no silent host is judged"}
 
 
 def _lives(snapshot: Snapshot) -> Iterator[Finding]:

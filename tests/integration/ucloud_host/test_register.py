@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from common import keys
+from common.events import EventLog
+from common.schemas.event import EventRecord
 from common.schemas.host import HostStatus
 from common.settings import HostSettings, StorageSettings
 from common.storage.directory import DirectoryStore
@@ -44,7 +46,7 @@ def test_a_host_that_reserves_more_than_it_has_offers_nothing(tmp_path: Path) ->
 
 def test_it_is_written_once_and_again_when_it_changes_or_was_broken(store: Store, tmp_path: Path) -> None:
     measured = _measured(tmp_path)
-    registration = Registration(store, lambda: measured)
+    registration = Registration(store, lambda: measured, EventLog(store, "h1", 3600))
     key = keys.host_status("h1")
 
     def revision() -> int:
@@ -68,7 +70,22 @@ def test_it_is_written_once_and_again_when_it_changes_or_was_broken(store: Store
 def test_the_word_of_the_admin_is_left_alone(store: Store, tmp_path: Path) -> None:
     measured = _measured(tmp_path)
     store.commit([absent(keys.host("h1"))], [Put(keys.host("h1"), b"the admin's word")])
-    Registration(store, lambda: measured).register(measured)
+    Registration(store, lambda: measured, EventLog(store, "h1", 3600)).register(measured)
     entry = store.get(keys.host("h1"))
     assert entry is not None
     assert entry.value == b"the admin's word"
+
+
+def test_what_is_new_is_told(store: Store, tmp_path: Path) -> None:
+    measured = _measured(tmp_path)
+    registration = Registration(store, lambda: measured, EventLog(store, "h1", 3600))
+    for each in (
+        measured,
+        measured,
+        measured.model_copy(update={"cpu": 99}),
+        measured.model_copy(update={"boot_id": "x"}),
+    ):
+        registration.register(each)
+    entries = store.list(keys.events("h1", "host", "h1")).entries
+    told = [EventRecord.read(entry.key, entry.value).what for entry in entries]
+    assert told == ["registered", "has changed: cpu", "booted"]
