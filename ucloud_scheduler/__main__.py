@@ -34,6 +34,8 @@ def wire(host: daemon.Daemon) -> None:
     host.metrics.registry.register(CloudCollector(scheduler.world, lambda: election.is_leader))
     host.health.add_check("scheduling", scheduler.problem)
     host.health.add_fact("role", scheduler.role)
+    if host.settings.scheduler.n_plus_one != "off":
+        host.health.add_fact("n_plus_one", scheduler.spare)
     host.at_stop(scheduler.wake)
     for cache in caches.all():
         host.start(f"cache {cache.prefix}", cache.run)

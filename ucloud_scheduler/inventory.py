@@ -16,7 +16,9 @@ from ucloud_scheduler.views import Disk, Host, Judged, Snapshot, Vm
 class Inventory:
     """Views of every host, with what the placements take from it."""
 
-    def __init__(self) -> None:
+    def __init__(self, keeps_spare: bool = False) -> None:
+        """`keeps_spare`: plans are to keep so much free that the loss of any host can be made good."""
+        self._keeps_spare = keeps_spare
         self._hosts: dict[str, Host] = {}
         self._ledger = Ledger()
         self._groups = GroupIndex()
@@ -86,6 +88,7 @@ class Inventory:
             self._ranks.closed,
             self._groups.members,
             bool(self._ranks.with_tenants),
+            self._keeps_spare,
         )
 
     @property

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from common.schemas.vm import Actual, Requested
 from ucloud_scheduler.capacity import Resource
 from ucloud_scheduler.filters import Why
+from ucloud_scheduler.spare import Spare
 from ucloud_scheduler.views import Host, Vm
 from ucloud_scheduler.world import World
 from ucloud_scheduler.writes import Place
@@ -70,6 +71,9 @@ class CloudCollector(Collector):
             for (requested, actual), count in sorted(_states(self._world, hosts).items()):
                 families["vms"].add_metric([requested, actual], count)
             self._add_hosts(families, hosts)
+            for store_id, (cpu, ram_mib) in sorted(Spare(hosts.values()).left().items()):
+                families["spare"].add_metric([store_id, "cpu"], cpu)
+                families["spare"].add_metric([store_id, "ram"], ram_mib)
         yield from families.values()
 
     def _add_hosts(self, families: dict[str, GaugeMetricFamily], hosts: dict[str, Host]) -> None:
@@ -98,6 +102,11 @@ def _families() -> dict[str, GaugeMetricFamily]:
         ),
         "capacity": GaugeMetricFamily(
             "ucloud_host_capacity", "What may be promised: processors or MiB, overcommit included", labels=per_host
+        ),
+        "spare": GaugeMetricFamily(
+            "ucloud_scheduler_spare",
+            "What would be left after the loss of the fullest host: processors or MiB; below 0: VMs find no room",
+            labels=["store", "resource"],
         ),
         "promised": GaugeMetricFamily(
             "ucloud_host_promised", "What the host's VMs were promised: processors or MiB", labels=per_host

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ucloud_scheduler.capacity import Capacity, Lack
 from ucloud_scheduler.filters import Need, Refusal, explain, misfit, why_closed
 from ucloud_scheduler.groups import Groups
+from ucloud_scheduler.spare import Spare
 from ucloud_scheduler.views import Host, Snapshot
 
 _FEW = 50
@@ -86,6 +87,7 @@ class Ranking:
         self._closed = Counter(snapshot.closed.values())
         self._has_tenants = snapshot.has_tenants
         self._groups = Groups(snapshot.groups)
+        self._spare = Spare(snapshot.hosts.values()) if snapshot.keeps_spare else None
         # The snapshot's order stays as it is. Hosts that were looked at are taken over into a short list of their own.
         self._rest = snapshot.open
         self._next = 0
@@ -122,6 +124,8 @@ class Ranking:
                 search.misfits.append(why)
             elif isinstance(fit := self._capacity.fit(host, amounts), Lack):
                 search.lacks.append(fit)
+            elif self._spare and not need.leaves and not self._spare.allows(host, amounts, request.ha):
+                search.misfits.append("kept free for the VMs of a host that dies")
             else:
                 dislikes = self._groups.dislikes(request, name) if is_grouped else 0
                 fits.append((dislikes, position, fit))
@@ -143,7 +147,7 @@ class Ranking:
         request = need.request
         labels = tuple(sorted(request.host_labels.items()))
         owner = request.owner if self._has_tenants else None
-        return (need.amounts, need.leaves, need.stores, labels, owner, request.affinity)
+        return (need.amounts, need.leaves, need.stores, labels, owner, request.ha, request.affinity)
 
     def _take(self, need: Need, search: _Search) -> Chosen:
         """Take the best of the hosts that fit."""
@@ -154,6 +158,10 @@ class Ranking:
         insort(near, (load, host.name))
         self._capacity.take(host, need.amounts)
         self._groups.join(need.request, host.name)
+        if self._spare:
+            self._spare.take(host, need.amounts, need.request.ha)
+            if need.leaves and (home := self._hosts.get(need.leaves)):
+                self._spare.leave(home, need.amounts)
         refused = self._closed
         if search.misfits or search.lacks:
             refused = refused + Counter(search.misfits) + Counter(map(str, search.lacks))

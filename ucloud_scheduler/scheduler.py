@@ -22,6 +22,7 @@ from ucloud_scheduler.commit import Outcome, commit
 from ucloud_scheduler.metrics import SchedulerMetrics
 from ucloud_scheduler.mover import Mover
 from ucloud_scheduler.plan import plan
+from ucloud_scheduler.spare import Spare
 from ucloud_scheduler.world import Caches, World
 from ucloud_scheduler.writes import Evacuate, Move, Place, Plan, Write
 
@@ -51,7 +52,7 @@ class Scheduler:
         self._caches = caches
         self._election = election
         self._metrics = metrics
-        self._world = World(caches)
+        self._world = World(caches, keeps_spare=settings.n_plus_one == "refuse")
         self._mover = Mover(self._world, settings)
         self._announcer = Announcer(store, events)
         self._term: Compare | None = None
@@ -77,6 +78,10 @@ class Scheduler:
     def role(self) -> str:
         """Whether this instance is the elected one, for /healthz."""
         return "leading" if self._election.is_leader else "standby"
+
+    def spare(self) -> str:
+        """Whether the loss of any host could be made good, for /healthz."""
+        return "; ".join(Spare(dict(self._world.inventory.hosts).values()).shortages()) or "ok"
 
     def wake(self) -> None:
         """Have the loop look whether it is to stop."""

@@ -133,6 +133,8 @@ class Snapshot:
     """The VMs that are placed and name a group."""
     has_tenants: bool = False
     """Whether any host takes the VMs of certain owners only."""
+    keeps_spare: bool = False
+    """Whether so much is kept free that the loss of any host can be made good."""
 
 
 def specs_of(placed: Placed, request: VmRequest | None) -> Specs | None:

@@ -76,10 +76,11 @@ _LOST = "those of dead hosts"
 class World:
     """Views of every VM and host, and the VMs that are due to be looked at."""
 
-    def __init__(self, caches: Caches) -> None:
+    def __init__(self, caches: Caches, keeps_spare: bool = False) -> None:
+        """`keeps_spare`: see Inventory."""
         self._caches = caches
         self._vms: dict[str, Vm] = {}
-        self._inventory = Inventory()
+        self._inventory = Inventory(keeps_spare)
         self._due = Due(first=_LOST)
         self._waiting: dict[str, Why] = {}
         self._may_have_room = False
@@ -314,12 +315,12 @@ class World:
         self._line_up(lost_or_found)
 
 
-def _readable(kind: Callable[[R | None, int], V], cached: Cached[R] | None, is_malformed: bool) -> V | None:
 def _standing(host: Host | None) -> tuple[bool, bool]:
     """What of a host may matter to all of its VMs: whether it is judged, and dead."""
     return (host is not None and host.verdict is not None, host is not None and host.is_dead)
 
 
+def _readable(kind: Callable[[R | None, int], V], cached: Cached[R] | None, is_malformed: bool) -> V | None:
     """What a cache holds as a plan sees it: one that can't be read is there, without a record."""
     if is_malformed:
         return kind(None, 0)

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from devcloud import processes
 from devcloud.waiting import wait_for
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 
 
 def free_port() -> int:

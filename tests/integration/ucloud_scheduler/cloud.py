@@ -13,7 +13,7 @@ from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, Vm
 from common.store import Delete, Put, Store, present, unchanged
 from devcloud.waiting import wait_for
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0
 SMALL = Specs(cpu=1, ram_mib=1024, ssd_mib=10 * 1024)
 
 

@@ -86,7 +86,9 @@ def make_vm(
     )
 
 
-def make_snapshot(vms: list[Vm], hosts: list[Host], used_mib: dict[str, int] | None = None) -> Snapshot:
+def make_snapshot(
+    vms: list[Vm], hosts: list[Host], used_mib: dict[str, int] | None = None, keeps_spare: bool = False
+) -> Snapshot:
     """These VMs and hosts."""
     by_name = {host.name: host for host in hosts}
     ranks = Ranks()
@@ -103,4 +105,5 @@ def make_snapshot(vms: list[Vm], hosts: list[Host], used_mib: dict[str, int] | N
         ranks.closed,
         groups.members,
         has_tenants=bool(ranks.with_tenants),
+        keeps_spare=keeps_spare,
     )
