@@ -77,6 +77,10 @@ class Network:
         """The processes in the namespaces of this cloud."""
         return {int(pid) for namespace in self._mine() for pid in _output("netns", "pids", namespace).split()}
 
+    def host_pids(self, name: str) -> set[int]:
+        """The processes in the namespace of host `name`."""
+        return {int(pid) for pid in _output("netns", "pids", self.namespace(name)).split()}
+
     def remove(self) -> None:
         """Remove the links and the namespaces; no process may be left in them."""
         if self.link in _output("-o", "link", "show", "type", "veth"):

@@ -109,11 +109,17 @@ class VmFigures(Collector):
         # What was so before this daemon came is nothing that it has achieved.
         is_news = before is not None or status.since >= self._begun_at
         if placement is not None and answers and not was_fact and is_news:
-            request = placement.record.request
-            waited = self._now() - (request.changed_at or request.created_at)
-            self._fact_seconds.labels(request.requested).observe(max(0.0, waited.total_seconds()))
+            self._note_fact(placement.record)
         last_event_at = max([event.at for event in status.events], default=since)
         self._seen[status_key] = _Seen(status.epoch, status.generation, was_fact or answers, last_event_at)
+
+    def _note_fact(self, placement: Placement) -> None:
+        """What is requested is so. For a VM that has come from another host it was before, and so it is no news."""
+        request = placement.request
+        asked_at = request.changed_at or request.created_at
+        if placement.epoch == 1 or asked_at > placement.placed_at:
+            waited = self._now() - asked_at
+            self._fact_seconds.labels(request.requested).observe(max(0.0, waited.total_seconds()))
 
 
 def _is_fact(placement: Placement, status: VmStatus) -> bool:

@@ -192,12 +192,13 @@ class LibvirtHypervisor:
 
         Should this process die, libvirtd goes on.
         """
-        with self._session("send", self._open) as (connection, _):
-            try:
+        own = self._open()
+        try:
+            with self._session("send", own) as (connection, _):
                 libvirt_migration.send(connection.lookupByUUIDString(vm_uuid), journey)
-            finally:
-                with suppress(libvirt.libvirtError):
-                    connection.close()
+        finally:
+            with suppress(libvirt.libvirtError):
+                own[0].close()
 
     def stop_sending(self, vm_uuid: str) -> None:
         """See Hypervisor."""
@@ -298,11 +299,12 @@ class LibvirtHypervisor:
             raise Unavailable("libvirt", f"{self._uri}: {error.get_error_message()}") from error
 
     @contextmanager
-    def _session(
-        self, call: str, connect: Callable[[], tuple[Any, Traits]] | None = None
-    ) -> Iterator[tuple[Any, Traits]]:
-        """A connection and what its driver is like, for a `call`; libvirt's errors in it are turned into ours."""
-        connection, traits = (connect or self._connect)()
+    def _session(self, call: str, own: tuple[Any, Traits] | None = None) -> Iterator[tuple[Any, Traits]]:
+        """A connection, `own` or that of all, and what its driver is like, for a `call`.
+
+        libvirt's errors in it are turned into ours.
+        """
+        connection, traits = own or self._connect()
         try:
             with self._call_seconds.labels(call).time():
                 yield connection, traits

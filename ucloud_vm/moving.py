@@ -84,7 +84,8 @@ class Departure:
         is_on_its_way = domain is not None and (
             domain.sending is not None or domain.power is Power.BETWEEN or domain.off_cause is OffCause.MOVED
         )
-        return self.report is not None or is_on_its_way or (sent is not None and sent.epoch == self.leaving.epoch)
+        # What has ended may have been an earlier try, which had the same epoch.
+        return self.report is not None or is_on_its_way or (sent is not None and sent.under_way)
 
     def _why_not(self) -> str:
         """Why the move can't even begin."""

@@ -49,6 +49,19 @@ def host_rig(etcd: EtcdCluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         shutil.rmtree(run)
 
 
+@pytest.fixture(scope="session")
+def second_rig(host_rig: Rig, etcd: EtcdCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """Another host in the same network, which shares the store of the first one."""
+    host = VmHost(2, host_rig.host.network, tmp_path_factory.mktemp("h2"), host_rig.host.run / "h2")
+    host.create()
+    rig = Rig(host, host_rig.store, etcd.endpoints, _free_port(), host_rig.store_directory)
+    try:
+        rig.start("libvirtd")
+        yield rig
+    finally:
+        rig.end()
+
+
 @pytest.fixture
 def rig(host_rig: Rig, store: Store) -> Iterator[Rig]:
     """The host with ucloud-vm, on an empty etcd."""

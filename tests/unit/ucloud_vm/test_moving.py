@@ -225,6 +225,12 @@ def test_a_status_that_was_lost_is_no_reason_to_say_that_it_stayed(observed: Obs
     assert outcome(decide(leaving(), observed, None))[1:] == (state, ())
 
 
+def test_an_earlier_try_says_nothing_of_this_one() -> None:
+    """It had the same epoch."""
+    (action,) = decide(leaving(), seen(Power.RUNNING, sent=BROKEN), QUIET).actions
+    assert isinstance(action, steps.Send)
+
+
 def test_progress_is_told_and_goes_up() -> None:
     decision = decide(leaving(), seen(Power.RUNNING, sending=HALF), told(MoveState.RUNNING, percent=10))
     assert decision.status is not None
