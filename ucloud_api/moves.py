@@ -13,7 +13,6 @@ from common.schemas.vm import MoveWish, Requested, VmRequest
 from ucloud_api import models, vm
 from ucloud_api.answers import answer
 from ucloud_api.auth import require_admin
-from ucloud_api.models import move as shown
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.state import State, current_state
 from ucloud_api.views import VmFacts
@@ -29,12 +28,12 @@ _CHANGED = {202: models.Vm, **documented(400, 404, 412, 413, 415)}
 
 
 @blueprint.post(
-    "/vm/<uuid>/migrate", summary="Move a VM", responses=_CHANGED, request_body=vm.optional(shown.VmMigrate)
+    "/vm/<uuid>/migrate", summary="Move a VM", responses=_CHANGED, request_body=vm.optional(models.VmMigrate)
 )
 def migrate(path: models.ThingPath) -> Response:
     """Ask for a VM to move to another host: while it runs, if that can be; `move` of the VM tells what comes of it."""
     require_admin()
-    body = vm.said(shown.VmMigrate)
+    body = vm.said(models.VmMigrate)
     state = current_state()
     state.await_caches(state.host_statuses)
 
@@ -90,7 +89,7 @@ def _check_target(state: State, to: str | None) -> None:
 @blueprint.get(
     "/host/<name>/drain",
     summary="Show how far a host is from being empty",
-    responses={200: shown.Drain, **documented(404)},
+    responses={200: models.Drain, **documented(404)},
 )
 def drain(path: models.HostPath) -> Response:
     """What is placed on a host still, where it is on its way to, and why it can't leave."""
@@ -105,16 +104,16 @@ def drain(path: models.HostPath) -> Response:
     stuck = told.stuck if told else {}
     vms = [_draining_vm(state, name, uuid, stuck.get(uuid, "")) for uuid in sorted(state.index.vms_on(name))]
     is_draining = word.state is HostState.DRAINING
-    return answer(shown.Drain(host=name, is_draining=is_draining, cold=word.drain_cold, vms=tuple(vms)))
+    return answer(models.Drain(host=name, is_draining=is_draining, cold=word.drain_cold, vms=tuple(vms)))
 
 
-def _draining_vm(state: State, host: str, uuid: str, stuck: str) -> shown.DrainingVm:
+def _draining_vm(state: State, host: str, uuid: str, stuck: str) -> models.DrainingVm:
     request = state.vms.get(keys.vm(uuid))
     placed = state.placements.get(keys.placement(host, uuid))
     status = state.vm_statuses.get(keys.vm_status(host, uuid))
     order = placed.record if placed else None
     report = status.record.move if status else None
-    return shown.DrainingVm(
+    return models.DrainingVm(
         uuid=uuid,
         name=request.record.name if request else "",
         owner=request.record.owner if request else "",
@@ -124,7 +123,7 @@ def _draining_vm(state: State, host: str, uuid: str, stuck: str) -> shown.Draini
     )
 
 
-@blueprint.get("/rebalance", summary="Show what would make hosts equally full", responses={200: shown.Rebalance})
+@blueprint.get("/rebalance", summary="Show what would make hosts equally full", responses={200: models.Rebalance})
 def rebalance() -> Response:
     """The moves that the scheduler plans, or would plan with a margin of its own choice where none is set."""
     require_admin()
@@ -137,9 +136,9 @@ def rebalance() -> Response:
     for move in told.moves:
         request = state.vms.get(keys.vm(move.vm))
         names = {"name": request.record.name, "owner": request.record.owner} if request else {"name": "", "owner": ""}
-        moves.append(shown.PlannedMove(**move.model_dump(), **names))
+        moves.append(models.PlannedMove(**move.model_dump(), **names))
     return answer(
-        shown.Rebalance(margin=told.margin, is_on=told.is_on, left_this_hour=told.left_this_hour, moves=tuple(moves))
+        models.Rebalance(margin=told.margin, is_on=told.is_on, left_this_hour=told.left_this_hour, moves=tuple(moves))
     )
 
 

@@ -7,6 +7,7 @@ from ucloud_api.models.doctor import Diagnosis, FindingOut, Mend
 from ucloud_api.models.event import EventList, EventQuery, ThingEvent
 from ucloud_api.models.host import Amounts, Host, HostList, HostPatch, HostPath, OvercommitOut, OvercommitPatch
 from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
+from ucloud_api.models.move import Drain, DrainingVm, Move, PlannedMove, Rebalance, VmMigrate
 from ucloud_api.models.session import SessionCreate, SessionCreated, SessionOut
 from ucloud_api.models.shared import In, ListQuery, Out, ThingPath, WatchQuery
 from ucloud_api.models.user import Quota, QuotaIn, User, UserCreate, UserList, UserPatch, UserPath, UserQuery
@@ -28,6 +29,8 @@ from ucloud_api.models.vm import (
 __all__ = [
     "Amounts",
     "Diagnosis",
+    "Drain",
+    "DrainingVm",
     "EventList",
     "EventOut",
     "EventQuery",
@@ -44,12 +47,15 @@ __all__ = [
     "In",
     "ListQuery",
     "LogQuery",
-    "Out",
     "Mend",
+    "Move",
+    "Out",
     "OvercommitOut",
     "OvercommitPatch",
+    "PlannedMove",
     "Quota",
     "QuotaIn",
+    "Rebalance",
     "SessionCreate",
     "SessionCreated",
     "SessionOut",
@@ -68,6 +74,7 @@ __all__ = [
     "VmCreate",
     "VmForceVerb",
     "VmList",
+    "VmMigrate",
     "VmPatch",
     "VmQuery",
     "VmVerb",
