@@ -31,7 +31,15 @@ class Host:
         self.statuses = Cache(store, keys.vm_statuses("h1"), VmStatus, self.metrics)
         VmFigures(self.metrics.registry, self.placements, self.statuses, lambda: self.now)
 
-    def order(self, requested: Requested, generation: int, asked_s: float, reboots: int = 0) -> None:
+    def order(
+        self,
+        requested: Requested,
+        generation: int,
+        asked_s: float,
+        reboots: int = 0,
+        placed_s: float = 0,
+        epoch: int = 1,
+    ) -> None:
         request = VmRequest(
             uuid=VM,
             owner="admin",
@@ -44,12 +52,17 @@ class Host:
             created_at=BEGUN,
             changed_at=BEGUN + timedelta(seconds=asked_s),
         )
-        placement = Placement(epoch=1, generation=generation, request=request, placed_at=BEGUN)
+        placed_at = BEGUN + timedelta(seconds=placed_s)
+        placement = Placement(epoch=epoch, generation=generation, request=request, placed_at=placed_at)
         self._write(self.placements, keys.placement("h1", VM), placement)
 
-    def report(self, actual: Actual, generation: int, at_s: float, *events: Event, reboots: int = 0) -> None:
+    def report(
+        self, actual: Actual, generation: int, at_s: float, *events: Event, reboots: int = 0, epoch: int = 1
+    ) -> None:
         self.now = BEGUN + timedelta(seconds=at_s)
-        status = VmStatus(epoch=1, generation=generation, actual=actual, since=self.now, events=events, reboots=reboots)
+        status = VmStatus(
+            epoch=epoch, generation=generation, actual=actual, since=self.now, events=events, reboots=reboots
+        )
         self._write(self.statuses, keys.vm_status("h1", VM), status)
 
     def forget(self) -> None:
@@ -84,6 +97,16 @@ def host(store: Store) -> Iterator[Host]:
     stop.set()
     for thread in threads:
         thread.join(10)
+
+
+def test_a_vm_that_comes_from_another_host_is_no_news(host: Host) -> None:
+    host.order(Requested.RUNNING, 1, 1, placed_s=500, epoch=2)
+    host.report(Actual.MIGRATING, 1, 501, epoch=2)
+    host.report(Actual.RUNNING, 1, 505, epoch=2)
+    assert host.value(COUNT, requested="RUNNING") == 0
+    host.order(Requested.STOPPED, 2, 600, placed_s=500, epoch=2)
+    host.report(Actual.STOPPED, 2, 603, epoch=2)
+    assert host.value("ucloud_vm_request_to_fact_seconds_sum", requested="STOPPED") == pytest.approx(3)
 
 
 def test_vms_are_counted_by_their_actual_state(host: Host) -> None:
