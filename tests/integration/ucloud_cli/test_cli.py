@@ -3,6 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import requests
 import yaml
 
 from common import keys
+from common.schemas.host import HostRequest
 from common.schemas.image import ImageActual
+from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
@@ -118,6 +121,31 @@ def test_a_name_of_several_owners_is_ambiguous(ucloud: Run, world: World) -> Non
     assert said.one_line().endswith('"web" is the name of 2 VMs, say which: ann/web, bob/web')
     assert not [entry for entry in world.store.list(keys.VM).entries if b"DELETED" in entry.value]
     assert json.loads(ucloud("vm", "delete", "bob/web", "--no-wait", "-o", "json").out)["owner"] == "bob"
+
+
+def test_the_death_of_a_host_is_confirmed(ucloud: Run, world: World) -> None:
+    world.add_host()
+    wait_for("the host", lambda: "ALIVE" in ucloud("host", "list").out, DEADLINE_S)
+    refused = ucloud("host", "confirm-dead", "h1", "--yes")
+    assert (refused.status, refused.one_line()) == (5, "ucloud: h1 is ALIVE: there is nothing to confirm")
+    world.remove(keys.alive("h1"))
+    silent = Verdict(
+        host="h1",
+        sentence=Sentence.SILENT,
+        since=datetime.now(UTC),
+        waits_for="manual",
+        answers={"storage": "no: in use"},
+    )
+    world.put(keys.verdict("h1"), silent)
+    wait_for("its silence", lambda: "storage: no: in use" in ucloud("host", "show", "h1").out, DEADLINE_S)
+    assert ucloud("host", "confirm-dead", "h1").status == 1  # nobody answers the question
+    assert world.store.get(keys.host("h1")) is None
+    assert "SILENT" in ucloud("host", "confirm-dead", "h1", "--yes").out
+    entry = world.store.get(keys.host("h1"))
+    assert entry
+    word = HostRequest.read(entry.key, entry.value).confirmed_dead
+    assert word
+    assert word.since == silent.since
 
 
 def test_hosts_are_set(ucloud: Run, world: World) -> None:
