@@ -34,7 +34,7 @@ class Shape:
     """How large a cloud is, and where its API listens (empty: at the machine's address in the cloud's network).
 
     Hosts with the hypervisor "test" have VMs without guests, many of them. A secure etcd speaks TLS only, and allows
-    each daemon what it has to do.
+    each daemon what it has to do. A host whose sign of life is not renewed for `alive_ttl_s` is silent.
     """
 
     hosts: int = 1
@@ -42,6 +42,7 @@ class Shape:
     secure_etcd: bool = False
     schedulers: int = 1
     hypervisor: Literal["qemu", "test"] = "qemu"
+    alive_ttl_s: int = 3
     api_address: str = ""
     api_port: int = 8080
 
@@ -51,7 +52,7 @@ class Cloud:
 
     All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
     "ucloud-scheduler", "ucloud-image", "ucloud-otp", and on each host "libvirtd@h1", "ucloud-host@h1",
-    "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1"; one that ends is started anew within a second or two.
+    "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1"; one that ends is started anew soon.
     """
 
     def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:
@@ -140,9 +141,10 @@ class Cloud:
     @property
     def hosts(self) -> tuple[VmHost, ...]:
         """Its hosts: h1, h2 ..."""
+        shape, ttl_s = self.shape, self.shape.alive_ttl_s
         return tuple(
-            VmHost(number, self.network, self.data / f"h{number}", self.run / f"h{number}", self.shape.hypervisor)
-            for number in range(1, self.shape.hosts + 1)
+            VmHost(number, self.network, self.data / f"h{number}", self.run / f"h{number}", shape.hypervisor, ttl_s)
+            for number in range(1, shape.hosts + 1)
         )
 
     @property
@@ -209,8 +211,10 @@ class Cloud:
         return self.services.signal(program, signal.SIGKILL)
 
     def pause(self, program: str) -> int:
-        """Freeze a program."""
-        return self.services.signal(program, signal.SIGSTOP)
+        """Freeze a program; returns its process id when it stands still."""
+        pid = self.pid(program)
+        processes.freeze(pid)
+        return pid
 
     def resume(self, program: str) -> int:
         """Let a frozen program go on."""

@@ -45,6 +45,14 @@ def ucloud(cloud: Cloud, *arguments: str, user: str = ADMIN, timeout_s: float = 
     return done.stdout
 
 
+def import_image(cloud: Cloud) -> str:
+    """Have the admin's public image "guest"; returns its name."""
+    image = build_image()
+    shutil.copyfile(image, cloud.upload_directory(ADMIN) / image.name)
+    ucloud(cloud, "image", "create", "--name", IMAGE, "--file", image.name, "--public")
+    return IMAGE
+
+
 def boot(cloud: Cloud, say: Callable[[str], None]) -> None:
     """Have the admin's public image "guest", and the user's VM "first" with a login prompt on its serial console."""
     say("guest image")

@@ -42,6 +42,7 @@ class VmHost:
     data: Path
     run: Path
     hypervisor: Literal["qemu", "test"] = "qemu"
+    alive_ttl_s: int = 3
 
     @property
     def name(self) -> str:
@@ -63,7 +64,11 @@ class VmHost:
         """What its ucloud.conf says besides what all machines of the cloud are told."""
         return {
             "health": {"address": self.address},
-            "host": {"name": self.name, "run_directory": str(self.run / "host")},
+            "host": {
+                "name": self.name,
+                "run_directory": str(self.run / "host"),
+                "alive_ttl_s": str(self.alive_ttl_s),
+            },
             "vm": {
                 "run_directory": str(self.run / "vm"),
                 "log_directory": str(self.data / "log"),

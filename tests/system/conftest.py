@@ -27,9 +27,10 @@ def kept_logs(cloud: Cloud) -> Path:
 def cloud() -> Iterator[Cloud]:
     """Three hosts, three members of etcd, two schedulers; shared by the session.
 
-    A test leaves no VM of its own behind, and every program running.
+    A test leaves no VM of its own behind, and every program running. Hosts are given more time than by default, for
+    tests in which guests must outlive daemons that are started anew on a machine that is busy.
     """
-    cloud = Cloud(f"test-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2))
+    cloud = Cloud(f"test-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2, alive_ttl_s=10))
     try:
         cloud.up()
         yield cloud
@@ -45,9 +46,6 @@ def ucloud(cloud: Cloud) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def guest_image(cloud: Cloud, ucloud: Callable[..., str]) -> str:
+def guest_image(cloud: Cloud) -> str:
     """The name of a READY image of everybody whose guest reports to its serial console (see tests/guest/build)."""
-    image = first_vm.build_image()
-    shutil.copyfile(image, cloud.upload_directory("admin") / image.name)
-    ucloud("image", "create", "--name", first_vm.IMAGE, "--file", image.name, "--public")
-    return first_vm.IMAGE
+    return first_vm.import_image(cloud)

@@ -1,0 +1,77 @@
+"""Never two runners of one VM: some rounds of never_twice.py, and an etcd without a majority."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from common.store import EtcdOptions, Store
+from devcloud import first_vm
+from devcloud.cloud import Cloud, Shape
+from devcloud.people import ADMIN
+from devcloud.waiting import wait_for
+from tests.system import world
+from tests.system.conftest import kept_logs
+from tests.system.faults import GUARD, GUESTS, Fault
+from tests.system.holders import Watch
+from tests.system.never_twice import DEAD, HELD, WELL_S, Arena, play
+from tests.system.tenant import Tenant
+
+
+@pytest.fixture(scope="module")
+def arena() -> Iterator[Arena]:
+    """A cloud of its own, where hosts are missed sooner than in that of the other tests, with two VMs at work.
+
+    One of them, "steadfast", is not to end with its host.
+    """
+    cloud = Cloud(f"twice-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2))
+    try:
+        cloud.up()
+        image = first_vm.import_image(cloud)
+        store = Store(EtcdOptions(cloud.etcd_endpoints))
+        with Tenant(cloud.url, cloud.people.token(ADMIN)) as tenant:
+            arena = Arena(cloud, tenant, store)
+            arena.add("movable", image)
+            arena.add("steadfast", image, ha=False)
+            arena.wait_well()
+            yield arena
+        store.close()
+    finally:
+        kept_logs(cloud)
+        cloud.down()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("fault", "leaders", "verdict"),
+    [
+        (Fault(cut=True), ("etcd", "host"), DEAD),
+        # It says that its guard has done its work by now, and it has not: the lock of the disk tells.
+        (Fault(cut=True, frozen=frozenset({GUARD, GUESTS})), (), HELD),
+    ],
+    ids=str,
+)
+def test_a_vm_never_has_two_runners(arena: Arena, fault: Fault, leaders: tuple[str, ...], verdict: str) -> None:
+    with Watch(arena.disks()) as watch:
+        outcome = play(arena, arena.uuid("movable"), fault, leaders, early=False)
+    assert watch.errors + arena.errors() == []
+    assert watch.held == set(arena.vms), "or there was nothing to see"
+    assert outcome.verdict == verdict
+    assert arena.host_of(arena.uuid("movable")) is not None
+
+
+@pytest.mark.timeout(600)
+def test_without_a_majority_of_etcd_ha_guests_end_and_come_back_and_others_run_on(arena: Arena) -> None:
+    cloud, movable, steadfast = arena.cloud, arena.uuid("movable"), arena.uuid("steadfast")
+    (steady,) = world.qemu_pids(cloud, steadfast)
+    for member in ("etcd0", "etcd1"):
+        cloud.pause(member)
+    try:
+        wait_for("the end of the HA guest", lambda: not world.qemu_pids(cloud, movable), WELL_S)
+        assert world.qemu_pids(cloud, steadfast) == {steady}
+    finally:
+        for member in ("etcd0", "etcd1"):
+            cloud.resume(member)
+    arena.wait_well()
+    assert world.qemu_pids(cloud, steadfast) == {steady}
+    assert arena.errors() == []
