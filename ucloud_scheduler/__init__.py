@@ -1,10 +1,11 @@
 """ucloud_scheduler: gives each requested VM the placement it should have.
 
-Watches requests for VMs, placements, the VMs' statuses, and the hosts with their statuses and signs of life. Writes
-placements, and what keeps a VM from being placed or resized (`/v1/status/vm/-/<vm>`: PENDING, with the reason);
-removes a VM's request, with what it was charged, when nothing of the VM is left. One instance is elected and works; the
-others keep their caches warm.
+Watches requests for VMs, placements, the VMs' statuses, and the hosts with their statuses, signs of life and verdicts.
+Writes placements, and what keeps a VM from being placed or resized (`/v1/status/vm/-/<vm>`: PENDING, with the reason);
+removes the statuses of VMs on dead hosts as it places them elsewhere; removes a VM's request, with what it was charged,
+when nothing of the VM is left. One instance is elected and works; the others keep their caches warm.
 
-It must never write a placement of a VM while another one of it exists, or while a host still reports the VM; nor write
-anything without the compare that fences its leadership; nor remove what it can't read or did not expect.
+It must never write a placement of a VM while another one of it exists, unless that is of a DEAD host and goes in the
+same transaction, or while a host still reports the VM; nor write anything without the compare that fences its
+leadership; nor remove what it can't read or did not expect.
 """
