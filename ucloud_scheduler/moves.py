@@ -8,7 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from common.schemas.vm import Cause, Leaving, MoveReport, MoveState, Placement, Requested, Role, Tried, VmRequest
+from common.schemas.vm import (
+    Actual,
+    Cause,
+    Leaving,
+    MoveReport,
+    MoveState,
+    Placement,
+    Requested,
+    Role,
+    Tried,
+    VmRequest,
+)
 from ucloud_scheduler.lives import handed_on, is_gone, is_guarded
 from ucloud_scheduler.views import BriefStatus, Host, Placed, Vm
 from ucloud_scheduler.writes import Move
@@ -77,6 +88,8 @@ class _Pair:
     """The source's word."""
     arrival: MoveReport | None
     """The target's."""
+    runs_unasked: bool
+    """The target has a guest of this move that nobody orders from it any more: it arrived at the last moment."""
 
     @property
     def target(self) -> str:
@@ -90,7 +103,7 @@ class _Pair:
     @property
     def has_guest(self) -> bool:
         """Whether the target says that the guest has arrived."""
-        return self.arrival is not None and self.arrival.has_guest
+        return self.runs_unasked or (self.arrival is not None and self.arrival.has_guest)
 
     @property
     def was_told(self) -> bool:
@@ -110,6 +123,7 @@ def _pair(vm: Vm) -> _Pair | None:
                 incoming.record if incoming else None,
                 _word(vm, source, order.epoch, leaving.epoch),
                 _word(vm, leaving.to, leaving.epoch, leaving.epoch),
+                incoming is None and _is_orphan(_status(vm, leaving.to), leaving.epoch),
             )
     return None
 
@@ -119,6 +133,11 @@ def _word(vm: Vm, host: str, epoch: int, move_epoch: int) -> MoveReport | None:
     status = _status(vm, host)
     move = status.move if status and status.epoch == epoch else None
     return move if move and move.epoch == move_epoch else None
+
+
+def _is_orphan(status: BriefStatus | None, epoch: int) -> bool:
+    """Whether a host says that it is about to end, after a time of grace, a guest that nobody ordered from it."""
+    return status is not None and (status.epoch, status.actual) == (epoch, Actual.STOPPING)
 
 
 def _status(vm: Vm, host: str) -> BriefStatus | None:
