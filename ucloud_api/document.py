@@ -13,7 +13,7 @@ from pydantic.json_schema import JsonSchemaMode
 
 from common import keys
 from ucloud_api import models
-from ucloud_api.idempotency import ALLOWED, HEADER, PATTERN
+from ucloud_api.idempotency import ALLOWED, HEADER, KEYLESS, PATTERN
 from ucloud_api.problems import documented
 
 _LOGIN = keys.SESSION.rstrip("/")
@@ -118,6 +118,8 @@ def _parameters(path: str, method: str, responses: dict[str, Any]) -> list[dict[
         case "get":
             streams = any("text/event-stream" in each.get("content", {}) for each in responses.values())
             return [_FRESH, _LAST_EVENT_ID] if streams else [_FRESH]
+        case "post" if path in KEYLESS:
+            return []
         case "post":
             return [_KEY, _IF_MATCH] if "{" in path else [_KEY]
     return [_IF_MATCH]

@@ -20,7 +20,7 @@ from ucloud_api.state import State, current_state
 
 _log = logging.getLogger(__name__)
 _ORDER = list(Severity)
-_SECOND_LOOK_S = 2.0
+_SECOND_LOOK_S = 1.0
 
 blueprint = APIBlueprint(
     "doctor",
