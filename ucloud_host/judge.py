@@ -7,7 +7,7 @@ proves why no VM gets a second runner by it. It must never write a verdict witho
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from common import keys
@@ -117,6 +117,7 @@ class Judge:
         judgement = judge(sights, self._rules, datetime.now(UTC))
         self._tell({sight.host: sight.verdict for sight in sights}, judgement.limit)
         try:
+            self._tell_of_returned(guard, docket.returned)
             has_failed = [not self._write(guard, docket, *each) for each in judgement.verdicts.items()]
         except LeadershipLost:
             self._election.step_down(guard)
@@ -138,21 +139,35 @@ class Judge:
         compares = [guard, *docket.compares(host, verdict)]
         key = keys.verdict(host)
         operations: list[Operation] = [Put(key, verdict.to_json()) if verdict else Delete(key)]
-        operations += self._news_of(host, docket.verdict(host), verdict)
+        before = docket.verdict(host)
+        operations += self._news_of(host, before, verdict)
         try:
-            revision = self._store.commit(compares, operations)
+            revision = self._commit(compares, operations)
         except LeadershipLost:
-            raise
-        except Refused:
-            self._events.forget_leases(operations)
             raise
         except Conflict as error:
             _log.info("%s: the verdict is put off: %s", host, error)
             docket.reconsider(host)
             return False
-        self._tell_change(host, docket.verdict(host), verdict, docket.seen_s(host))
         docket.note(host, verdict, revision)
+        if verdict:
+            self._tell_change(host, before, verdict, docket.seen_s(host))
         return True
+
+    def _commit(self, compares: Sequence[Compare], operations: Sequence[Operation]) -> int:
+        try:
+            return self._store.commit(compares, operations)
+        except Refused:
+            self._events.forget_leases(operations)
+            raise
+
+    def _tell_of_returned(self, guard: Compare, hosts: Iterable[str]) -> None:
+        """Remember that hosts are back; they have removed their verdicts by themselves."""
+        for host in hosts:
+            _log.info("%s is alive again", host)
+            news = self._events.tell("host", host, EventRecord(at=datetime.now(UTC), what="it is alive again"))
+            if news:
+                self._commit([guard], news)
 
     def _news_of(self, host: str, before: Verdict | None, verdict: Verdict | None) -> tuple[Operation, ...]:
         """What remembers that a host fell silent, or was found dead."""
@@ -162,10 +177,8 @@ class Judge:
         what = f"found dead, fenced by {verdict.fenced_by}" if is_dead else "its sign of life is gone"
         return self._events.tell("host", host, EventRecord(at=datetime.now(UTC), what=what))
 
-    def _tell_change(self, host: str, before: Verdict | None, verdict: Verdict | None, seen_s: float) -> None:
-        if verdict is None:
-            _log.info("%s is alive again", host)
-        elif verdict.sentence is Sentence.DEAD:
+    def _tell_change(self, host: str, before: Verdict | None, verdict: Verdict, seen_s: float) -> None:
+        if verdict.sentence is Sentence.DEAD:
             self._metrics.found_dead_seconds.observe(seen_s)
             _log.warning("%s is DEAD, fenced by %s after %.1f s", host, verdict.fenced_by, seen_s)
         elif before is None or before.waits_for != verdict.waits_for:

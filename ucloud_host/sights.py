@@ -82,13 +82,16 @@ class Docket:
         self._dead_since: dict[Subject, float] = {}
         self._silences: dict[str, tuple[Subject, Silence]] = {}
         self._asked: dict[str, Mapping[str, Asked]] = {}
+        self.returned: tuple[str, ...] = ()
+        """The hosts that were silent at the sights before the last ones, and alive at the last."""
 
     def sights(self) -> tuple[Sight, ...]:
         """All registered hosts as they are now. One that was never alive has never had a VM, and is none yet."""
         names = sorted(_names(self._caches.statuses) & _names(self._caches.last_alive))
         now_s = time.monotonic()
-        self._silences, self._asked = {}, {}
+        before, self._silences, self._asked = self._silences, {}, {}
         sights = tuple(self._look(name, now_s) for name in names)
+        self.returned = tuple(sight.host for sight in sights if sight.is_alive and sight.host in before)
         subjects = {subject for subject, _ in self._silences.values()}
         self._known_since = {subject: at for subject, at in self._known_since.items() if subject in subjects}
         self._dead_since = {subject: at for subject, at in self._dead_since.items() if subject in subjects}

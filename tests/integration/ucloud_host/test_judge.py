@@ -25,6 +25,11 @@ def hosts(store: Store) -> Hosts:
     return hosts
 
 
+def _told(hosts: Hosts, name: str) -> list[str]:
+    events = hosts.store.list(keys.events(keys.JUDGE_REPORTER, "host", name)).entries
+    return [EventRecord.read(entry.key, entry.value).what for entry in events]
+
+
 def test_a_silent_host_is_found_dead_once_its_guard_has_had_its_time(hosts: Hosts, etcd: EtcdCluster) -> None:
     storage = FakeFence()
     with JudgeThread(etcd.endpoints, DEFAULT, {"storage": storage}):
@@ -34,11 +39,10 @@ def test_a_silent_host_is_found_dead_once_its_guard_has_had_its_time(hosts: Host
         assert (dead.fenced_by, dead.boot_id, dead.since) == ("self+storage", "boot of h1", silent.since)
         assert dead.answers["storage"] == "yes: as the test says"
         assert storage.asked == ["h1"]
-        events = hosts.store.list(keys.events(keys.JUDGE_REPORTER, "host", "h1")).entries
-        told = [EventRecord.read(entry.key, entry.value).what for entry in events]
-        assert told == ["its sign of life is gone", "found dead, fenced by self+storage"]
         hosts.live("h1")
         assert hosts.verdict("h1") is None
+        told = ["its sign of life is gone", "found dead, fenced by self+storage", "it is alive again"]
+        wait_for("the events", lambda: _told(hosts, "h1") == told, DEADLINE_S)
         assert [hosts.verdict(name) for name in ("h2", "h3", "h4")] == [None] * 3
 
 
