@@ -54,7 +54,7 @@ def measure(cloud: Cloud, sample: Sample, directory: Path, ssd_gib: int) -> Time
     directory.mkdir()
     name = f"by-hand-{uuid.uuid4().hex[:8]}"
     xml, disk, log = directory / "domain.xml", directory / "root.qcow2", directory / "serial.log"
-    xml.write_text(_describe(sample, name, directory), encoding="utf-8")
+    xml.write_text(describe(sample, name, directory), encoding="utf-8")
     # The clock runs on the host: to enter it is no part of the work.
     script = f"""set -e
         date +%s.%N
@@ -76,7 +76,8 @@ def measure(cloud: Cloud, sample: Sample, directory: Path, ssd_gib: int) -> Time
         shutil.rmtree(directory)
 
 
-def _describe(sample: Sample, name: str, directory: Path) -> str:
+def describe(sample: Sample, name: str, directory: Path) -> str:
+    """The description of a domain like the sample, called `name`, all of whose files are in `directory`."""
     domain = ET.fromstring(sample.xml)  # noqa: S314 - libvirt's own output
     if (metadata := domain.find("metadata")) is not None:
         domain.remove(metadata)
