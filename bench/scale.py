@@ -31,6 +31,7 @@ from devcloud.waiting import wait_for
 
 _CREATIONS = 200
 _DEATHS = 400
+_MOST_ROUNDS = 10
 _SILENT_HOSTS = 20
 _SILENCES = 10
 _DOOMED = 20
@@ -145,7 +146,7 @@ def create(cloud: ScaledCloud, meter: Meter, follower: Follower, values: dict[st
 
 def kill_guests(cloud: ScaledCloud, meter: Meter, follower: Follower, values: dict[str, float]) -> None:
     """A guest dies on each host, which says so, and starts it again; several times over where there are few hosts."""
-    rounds = -(-_DEATHS // cloud.size.hosts)
+    rounds = min(_MOST_ROUNDS, -(-_DEATHS // cloud.size.hosts))
 
     def act() -> None:
         for _ in range(rounds):

@@ -18,15 +18,17 @@ from bench.simulated_machine import Machine
 from common import keys
 from common.cache import Cache
 from common.controller import Controller
+from common.events import EventLog, StatusEvents
 from common.lifeline import Lifeline
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostStatus, StoreCapacity
 from common.schemas.vm import Placement, VmStatus
-from common.settings import HostSettings, VmSettings
+from common.settings import EventSettings, HostSettings, VmSettings
 from common.store import EtcdOptions, Store
 from ucloud_host.alive import SignOfLife
 from ucloud_host.register import Registration
 from ucloud_vm.plan import Planner
+from ucloud_vm.report import news
 from ucloud_vm.steps import Action, Observation
 
 Body = Callable[[threading.Event], None]
@@ -51,13 +53,16 @@ class SimulatedHost:
         self._controller: Controller[Placement, VmStatus, Observation, Action] = Controller(
             self._store, self._placements, self._statuses, planner, self._machine, metrics
         )
+        events = EventLog(self._store, name, EventSettings().ttl_s)
+        self._controller.tell_events(StatusEvents(events, "vm", news))
 
     def bodies(self) -> list[Body]:
         """What runs in threads of their own."""
+        registration, events_s = Store(self._options), EventSettings().ttl_s
         alive, ttl_s = Alive(name=self._name, boot_id=_BOOT_ID), HostSettings().alive_ttl_s
         return [
             SignOfLife(Store(self._options), alive, ttl_s, self._lifeline, guarded=False).run,
-            Registration(Store(self._options), self._measure).run,
+            Registration(registration, self._measure, EventLog(registration, self._name, events_s)).run,
             self._placements.run,
             self._statuses.run,
             self._work,
