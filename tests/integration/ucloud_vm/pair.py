@@ -1,6 +1,7 @@
 """Two VM hosts and a VM that moves between them; the scheduler is the test, which takes its steps by hand."""
 
 import re
+import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,7 +15,7 @@ MOVE_S = 90
 _ALIVE = re.compile(r"alive ([0-9a-f-]{36}) ([0-9]+)\r?\n")
 _TELL_ALIVE = (
     "n=0; while :; do n=$((n+1)); echo $n > /root/n; sync; "
-    "echo alive $(cat /proc/sys/kernel/random/boot_id) $n; sleep 0.2; done > /dev/ttyS0 &"
+    "echo 'alive' $(cat /proc/sys/kernel/random/boot_id) $n; sleep 0.2; done > /dev/ttyS0 &"
 )
 
 
@@ -185,7 +186,21 @@ def boot(vm: Vm) -> None:
     """Have its guest boot, and tell each moment on its serial line that it is alive; see `beats`."""
     vm.place(Actual.RUNNING)
     vm.host.wait_booted(vm.uuid)
-    vm.host.type(vm.uuid, "root", _TELL_ALIVE)
+    type_line(vm, "root", "# ")
+    type_line(vm, _TELL_ALIVE, "alive ")
+
+
+def type_line(vm: Vm, line: str, answer: str) -> None:
+    """Type a line at the guest's serial console, and wait for its answer, which the line itself must not contain.
+
+    The connection stays until then: with it goes what the guest has not taken yet.
+    """
+    log = vm.host.serial_log(vm.uuid)
+    begun_at = log.stat().st_size
+    with socket.socket(socket.AF_UNIX) as console:
+        console.connect(str(vm.host.host.run / "vm" / vm.uuid / "serial.sock"))
+        console.sendall(line.encode() + b"\n")
+        wait_for(f"{answer!r} from the guest", lambda: answer.encode() in log.read_bytes()[begun_at:], BOOT_S)
 
 
 def beats(rig: Rig, vm: Vm) -> list[tuple[str, int]]:

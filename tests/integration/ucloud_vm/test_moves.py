@@ -20,6 +20,7 @@ from tests.integration.ucloud_vm.pair import (
     boot,
     put,
     throttle,
+    type_line,
     wait_beat,
     wait_move,
     wait_under_way,
@@ -103,7 +104,8 @@ def test_a_guest_that_never_stops_writing_takes_its_disk_along(pair: Pair, guest
     boot_id, count = wait_beat(guest)
     source, target = guest.host, pair.other(guest.host)
     shared, own = source.store_directory / "vms" / guest.uuid, target.host.data / "own"
-    guest.host.type(guest.uuid, "while :; do dd if=/dev/urandom of=/run/x bs=64k count=160 2> /dev/null; done &")
+    writer = "while :; do dd if=/dev/urandom of=/run/x bs=64k count=160 2> /dev/null; done &"
+    type_line(guest, f"{writer} echo 'it' writes", "it writes")
     target.restart("ucloud-vm", UCLOUD_STORAGE_SSD_DIRECTORY=str(own))
     try:
         pair.finish(guest, pair.send(pair.begin(guest, copies_disks=True)))
@@ -114,7 +116,7 @@ def test_a_guest_that_never_stops_writing_takes_its_disk_along(pair: Pair, guest
         assert {path.name for path in disk.parent.iterdir()} == {"root.qcow2"}
         check = subprocess.run(["qemu-img", "info", "-U", str(disk)], capture_output=True, text=True, check=True)
         assert "backing file" not in check.stdout
-        guest.host.type(guest.uuid, "kill %2")
+        type_line(guest, "kill %2; echo 'it' is killed", "it is killed")
         pair.finish(guest, pair.send(pair.begin(guest, copies_disks=True)))
     finally:
         target.restart("ucloud-vm")
