@@ -123,7 +123,11 @@ def _draining_vm(state: State, host: str, uuid: str, stuck: str) -> models.Drain
     )
 
 
-@blueprint.get("/rebalance", summary="Show what would make hosts equally full", responses={200: models.Rebalance})
+@blueprint.get(
+    "/rebalance",
+    summary="Show what would make hosts equally full",
+    responses={200: models.Rebalance, **documented(404)},
+)
 def rebalance() -> Response:
     """The moves that the scheduler plans, or would plan with a margin of its own choice where none is set."""
     require_admin()
@@ -131,7 +135,7 @@ def rebalance() -> Response:
     state.await_caches(state.vms)
     told = _cloud_status(state).rebalance
     if told is None:
-        raise ApiProblem(503, "not-known-yet", "no scheduler has looked at the balance yet")
+        raise ApiProblem(404, "not-known-yet", "no scheduler has looked at the balance yet")
     moves = []
     for move in told.moves:
         request = state.vms.get(keys.vm(move.vm))
