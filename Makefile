@@ -61,11 +61,13 @@ docs: setup ## make docs/settings.md and docs/api-reference.md anew, from the se
 	@$(python) tools/settings markdown > docs/settings.md
 	@$(python) tools/api-reference > docs/api-reference.md
 
-bench: setup ## measure, each thing beside a baseline of the same run (about 12 minutes; docs/benchmarks.md)
+bench: setup ## measure, each thing beside a baseline of the same run (about 20 minutes; docs/benchmarks.md)
 	@$(python) -m bench.placement --vms 20000 --rounds 2
 	@$(python) -m bench.api
 	@$(python) -m bench.create
 	@$(python) -m bench.idle
+	@$(python) -m bench.failover --rounds 5
+	@$(python) -m bench.scale --hosts 100 --vms 10000
 
 lock: setup ## resolve pyproject.toml and Pipfile anew into Pipfile.lock, which names no package index
 	@PIPENV_VENV_IN_PROJECT=1 PIPENV_IGNORE_VIRTUALENVS=1 .tools/bin/pipenv lock --python /usr/bin/python3

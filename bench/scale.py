@@ -113,6 +113,7 @@ def measure(size: Size) -> Figures:
         values.update({f"{name}: start-up, s": cloud.started_s[name] for name in _PROGRAMS})
         meter = Meter(cloud)
         values.update({f"{name}: memory, MB": each for name, each in cloud.memory_mb().items()})
+        values["etcd: its database, MB"] = cloud.database_mb()
         values.update({f"{name}: at rest, % of a core": 100 * each for name, each in meter.at_rest.items()})
         follower = Follower(cloud.store)
         stack.callback(follower.close)

@@ -109,6 +109,10 @@ class ScaledCloud:
         """The resident memory of each program; of the API's workers, the larger."""
         return {name: max(memory.usage(pid).rss_mb for pid in pids) for name, pids in self._pids.items()}
 
+    def database_mb(self) -> float:
+        """The size of etcd's file."""
+        return (self.etcd.members[0].directory / "member/snap/db").stat().st_size / 1e6
+
     def count(self, prefix: str) -> int:
         """How many keys there are below a prefix."""
         return len(self.store.list(prefix).entries)
