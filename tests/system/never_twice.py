@@ -97,7 +97,7 @@ class Arena:
 
     def wait_well(self) -> None:
         """Wait until all hosts are alive, and each VM is at work on one of them."""
-        began = {vm: _last(self.disk(vm)) for vm in self.vms}
+        began = {vm: self.last_stamp(vm) for vm in self.vms}
         hosts = {keys.alive(host.name) for host in self.cloud.hosts}
         wait_for(
             "all hosts alive",
@@ -106,7 +106,7 @@ class Arena:
         )
         for vm in self.vms:
             self.tenant.wait_status(vm, "RUNNING", WELL_S)
-            wait_for(f"work of {self.vms[vm]}", lambda vm=vm: _last(self.disk(vm)) > began[vm] + 2, WELL_S)  # type: ignore[misc]
+            wait_for(f"work of {self.vms[vm]}", lambda vm=vm: self.last_stamp(vm) > began[vm] + 2, WELL_S)  # type: ignore[misc]
             assert len(holders(self.disks())[vm]) == 1
 
     def safely(self, look: Callable[[], bool]) -> Callable[[], bool]:
@@ -120,14 +120,14 @@ class Arena:
 
         return looking
 
+    def last_stamp(self, vm: str) -> int:
+        """The number of the last stamp that a guest left; 0 if there is none."""
+        stamps = read_stamps(self.disk(vm))
+        return stamps[-1].number if stamps else 0
+
     def errors(self) -> list[str]:
         """What the disks tell of two at one time."""
         return [f"{name}: {error}" for vm, name in self.vms.items() for error in errors(read_stamps(self.disk(vm)))]
-
-
-def _last(disk: Path) -> int:
-    stamps = read_stamps(disk)
-    return stamps[-1].number if stamps else 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Never two runners of one VM: some rounds of never_twice.py, and an etcd without a majority."""
+"""Never two runners of one VM: some rounds of never_twice.py, a host without power, an etcd without a majority."""
 
 import os
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from common.store import EtcdOptions, Store
-from devcloud import first_vm
+from devcloud import first_vm, power
 from devcloud.cloud import Cloud, Shape
 from devcloud.people import ADMIN
 from devcloud.waiting import wait_for
@@ -58,6 +58,19 @@ def test_a_vm_never_has_two_runners(arena: Arena, fault: Fault, leaders: tuple[s
     assert watch.held == set(arena.vms), "or there was nothing to see"
     assert outcome.verdict == verdict
     assert arena.host_of(arena.uuid("movable")) is not None
+
+
+@pytest.mark.timeout(600)
+def test_guests_of_a_host_that_loses_power_go_on_elsewhere(arena: Arena) -> None:
+    movable = arena.uuid("movable")
+    host = arena.host_of(movable)
+    assert host is not None
+    with Watch(arena.disks()) as watch, power.cut(arena.cloud, host):
+        last = arena.last_stamp(movable)
+        wait_for("its work elsewhere", lambda: arena.last_stamp(movable) > last + 2, WELL_S)
+        assert arena.host_of(movable) not in (None, host)
+    arena.wait_well()
+    assert watch.errors + arena.errors() == []
 
 
 @pytest.mark.timeout(600)
