@@ -5,7 +5,7 @@ Writes placements, and what keeps a VM from being placed or resized (`/v1/status
 removes the statuses of VMs on dead hosts as it places them elsewhere; removes a VM's request, with what it was charged,
 when nothing of the VM is left. One instance is elected and works; the others keep their caches warm.
 
-It must never write a placement of a VM while another one of it exists, unless that is of a DEAD host and goes in the
-same transaction, or while a host still reports the VM; nor write anything without the compare that fences its
+It must never order a second host to run a VM before the first one said that it has no guest any more, unless the first
+is DEAD and its placement goes in the same transaction; nor write anything without the compare that fences its
 leadership; nor remove what it can't read or did not expect.
 """

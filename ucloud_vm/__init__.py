@@ -3,6 +3,7 @@
 Watches `/v1/placement/<host>/` and the hypervisor. Writes `/v1/status/vm/<host>/<vm>`. Answers for the consoles of
 each VM over HTTP, beside /healthz.
 
-It must never start a VM that no placement orders to run here, never touch a domain without ucloud's metadata, never
-remove a disk unless its VM is to be deleted, and never disturb a guest because it itself, libvirtd or etcd was away.
+It must never start a VM that no placement orders to run here, or one that is on its way to another host; never touch a
+domain without ucloud's metadata; never remove a disk unless its VM is to be deleted, or has taken it along; and never
+disturb a guest because it itself, libvirtd or etcd was away.
 """
