@@ -92,7 +92,8 @@ def add_vm(client: Client, world: World, host: Host, token: str = TOKEN) -> str:
 
 def opened(client: Client, uuid: str) -> websocket.WebSocket:
     url = client.url.replace("http", "ws", 1)
-    header = [f"Authorization: Bearer {client.token}"]
+    # Whichever worker answers knows what was written for it.
+    header = [f"Authorization: Bearer {client.token}", "Cache-Control: no-cache"]
     connection = websocket.WebSocket()
     connection.connect(  # type: ignore[no-untyped-call]
         f"{url}/vm/{uuid}/console", header=header, timeout=DEADLINE_S
