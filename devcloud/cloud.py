@@ -1,6 +1,7 @@
 """A cloud on one machine: etcd, the daemons of the control plane, hosts with theirs, and people who use it."""
 
 import configparser
+import contextlib
 import os
 import re
 import secrets
@@ -110,7 +111,7 @@ class Cloud:
             shutil.rmtree(directory, ignore_errors=True)
             if directory.exists():
                 raise DevcloudError(f"can't remove {directory}")
-            if directory.parent.exists() and not any(directory.parent.iterdir()):
+            with contextlib.suppress(OSError):  # that of another cloud is beside it, or it is gone already
                 directory.parent.rmdir()
 
     def exists(self) -> bool:
