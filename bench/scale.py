@@ -88,6 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hosts", type=int, default=1000)
     parser.add_argument("--vms", type=int, default=100_000)
+    parser.add_argument("--alive-ttl", type=int, default=3, metavar="SECONDS", help="of the hosts' signs of life")
     options = parser.parse_args()
     hosts, vms = options.hosts, options.vms
     sizes = [
@@ -96,10 +97,10 @@ def main() -> None:
         Size(hosts, vms // 10),
         Size(hosts, vms, min(_DOOMED, hosts // 5), min(_ON_DOOMED, vms // hosts)),
     ]
-    show([measure(size) for size in sizes])
+    show([measure(size, options.alive_ttl) for size in sizes])
 
 
-def measure(size: Size) -> Figures:
+def measure(size: Size, alive_ttl_s: int) -> Figures:
     """Make a cloud of this size and measure it. On /var/tmp, which is a disk where /tmp is memory."""
     figures = Figures(size)
     values = figures.values
@@ -109,7 +110,7 @@ def measure(size: Size) -> Figures:
         say(f"{size}: filling")
         cloud.fill()
         say(f"{size}: starting")
-        cloud.start()
+        cloud.start(alive_ttl_s)
         values.update({f"{name}: start-up, s": cloud.started_s[name] for name in _PROGRAMS})
         meter = Meter(cloud)
         values.update({f"{name}: memory, MB": each for name, each in cloud.memory_mb().items()})

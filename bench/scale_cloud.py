@@ -65,15 +65,16 @@ class ScaledCloud:
         self._time(ETCD, lambda: self.etcd.restart(0))
         self._pids[ETCD] = [self.etcd.pid(0)]
 
-    def start(self) -> None:
+    def start(self, alive_ttl_s: int) -> None:
         """Start the hosts, the scheduler and the API, one after the other."""
         size = self.size
         first = [0] if size.doomed else []
         for start in [*first, *range(size.doomed, size.hosts, _HOSTS_PER_PROCESS)]:
             end = size.doomed if start < size.doomed else min(start + _HOSTS_PER_PROCESS, size.hosts)
-            self._simulators.append(
-                self._run(f"simulated{start}", "bench.simulated_hosts", self._endpoint, start, end - 1)
-            )
+            arguments = (self._endpoint, start, end - 1)
+            ttl_s = str(alive_ttl_s)
+            pid = self._run(f"simulated{start}", "bench.simulated_hosts", *arguments, UCLOUD_HOST_ALIVE_TTL_S=ttl_s)
+            self._simulators.append(pid)
         wait_for("all hosts alive", lambda: self.count(keys.ALIVE) == size.hosts, DEADLINE_S, 0.5)
         wait_for("all hosts registered", lambda: self.count(keys.STATUS_HOST) == size.hosts, DEADLINE_S, 0.5)
         self._time(SCHEDULER, self._start_scheduler)

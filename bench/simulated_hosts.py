@@ -1,12 +1,14 @@
 """Hosts of no substance: the classes of the daemons of a VM host, many hosts in one process, on machines made up.
 
 `python -m bench.simulated_hosts ENDPOINT FIRST LAST` is hosts s<FIRST> to s<LAST>, until a signal; SIGUSR1 kills one
-guest on each host. A host has the three connections to etcd that its three daemons would have: its sign of life, its
-registration, and its VMs, for which the loop and the plan of ucloud-vm decide. What is made up is the machine: guests
-that are on as soon as they are started, and disks without blocks in a store that all of these hosts share.
+guest on each host. Of the settings, host.alive_ttl_s counts. A host has the three connections to etcd that its three
+daemons would have: its sign of life, its registration, and its VMs, for which the loop and the plan of ucloud-vm
+decide. What is made up is the machine: guests that are on as soon as they are started, and disks without blocks in a
+store that all of these hosts share.
 """
 
 import gc
+import os
 import signal
 import sys
 import tempfile
@@ -15,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.simulated_machine import Machine
-from common import keys
+from common import keys, settings
 from common.cache import Cache
 from common.controller import Controller
 from common.events import EventLog, StatusEvents
@@ -23,7 +25,7 @@ from common.lifeline import Lifeline
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostStatus, StoreCapacity
 from common.schemas.vm import Placement, VmStatus
-from common.settings import EventSettings, HostSettings, VmSettings
+from common.settings import EventSettings, VmSettings
 from common.store import EtcdOptions, Store
 from ucloud_host.alive import SignOfLife
 from ucloud_host.register import Registration
@@ -35,14 +37,17 @@ Body = Callable[[threading.Event], None]
 STORE_ID = "simulated"
 _BOOT_ID = "1"
 _LOOK_S = 0.1
+_PAUSE_S = 0.05
+"""Between two hosts, which are not switched on at once either."""
 
 
 class SimulatedHost:
     """What the three daemons of one host hold; `bodies` are their threads."""
 
-    def __init__(self, name: str, options: EtcdOptions, directory: Path) -> None:
+    def __init__(self, name: str, options: EtcdOptions, directory: Path, alive_ttl_s: int) -> None:
         """`directory` is for what it would keep below /run."""
         self._options = options
+        self._alive_ttl_s = alive_ttl_s
         self._lifeline = Lifeline(directory / name, _BOOT_ID)
         self._name = name
         self._machine = Machine(f"http://[fd00::1]:9703/{name}")
@@ -59,9 +64,9 @@ class SimulatedHost:
     def bodies(self) -> list[Body]:
         """What runs in threads of their own."""
         registration, events_s = Store(self._options), EventSettings().ttl_s
-        alive, ttl_s = Alive(name=self._name, boot_id=_BOOT_ID), HostSettings().alive_ttl_s
+        alive = Alive(name=self._name, boot_id=_BOOT_ID)
         return [
-            SignOfLife(Store(self._options), alive, ttl_s, self._lifeline, guarded=False).run,
+            SignOfLife(Store(self._options), alive, self._alive_ttl_s, self._lifeline, guarded=False).run,
             Registration(registration, self._measure, EventLog(registration, self._name, events_s)).run,
             self._placements.run,
             self._statuses.run,
@@ -91,8 +96,8 @@ class SimulatedHost:
         ssd = StoreCapacity(store_id=STORE_ID, total_mib=10**9)
         return HostStatus(
             name=self._name,
-            cpu=64,
-            ram_mib=2**18,
+            cpu=256,
+            ram_mib=2**20,
             ssd=ssd,
             addresses=("fd00::1",),
             hypervisor="simulated",
@@ -103,15 +108,17 @@ class SimulatedHost:
 def main() -> None:
     """Be the hosts until a signal."""
     options = EtcdOptions((sys.argv[1],))
+    alive_ttl_s = settings.load(os.environ).host.alive_ttl_s
     stop, deaths = threading.Event(), threading.Semaphore(0)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGUSR1, lambda *_: deaths.release())
     names = [f"s{number}" for number in range(int(sys.argv[2]), int(sys.argv[3]) + 1)]
     with tempfile.TemporaryDirectory() as directory:
-        hosts = [SimulatedHost(name, options, Path(directory)) for name in names]
+        hosts = [SimulatedHost(name, options, Path(directory), alive_ttl_s) for name in names]
         for host in hosts:
             for body in host.bodies():
                 threading.Thread(target=body, args=(stop,), daemon=True).start()
+            stop.wait(_PAUSE_S)
         gc.freeze()
         while not stop.wait(_LOOK_S):
             while deaths.acquire(blocking=False):
