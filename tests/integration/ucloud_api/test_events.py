@@ -103,7 +103,7 @@ def test_all_reporters_in_the_order_of_time_and_secrets_for_admins(
 def test_nobody_reads_what_happened_to_others(api: FlaskClient, world: World, alice: dict[str, str]) -> None:
     world.add_image()
     vm = api.post("/v1/vm", json=BODY).get_json()["uuid"]
-    public = api.get("/v1/image").get_json()["items"][0]["uuid"]
+    public = api.get("/v1/image", headers={"Cache-Control": "no-cache"}).get_json()["items"][0]["uuid"]
     tell(world, public, "h1", "secret")
     assert api.get(f"/v1/vm/{vm}/events", headers=alice).status_code == 404
     assert api.get(f"/v1/vm/{uuid4()}/events", headers=alice).status_code == 404
