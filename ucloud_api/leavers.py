@@ -58,6 +58,14 @@ class Leavers:
                 if descriptor == self._wake:
                     return
                 with self._lock:
+                    # Meanwhile the number may have become that of another client, which is there.
                     callback = self._callbacks.get(descriptor)
-                if callback:
+                    has_left = callback and _has_left(descriptor)
+                if callback and has_left:
                     callback()
+
+
+def _has_left(descriptor: int) -> bool:
+    look = select.poll()
+    look.register(descriptor, select.POLLRDHUP | select.POLLHUP | select.POLLERR)
+    return bool(look.poll(0))
