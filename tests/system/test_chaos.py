@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from common import keys
 from common.schemas.user import Amounts
 from common.store import EtcdOptions, Store
 from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
+from devcloud.errors import DeadlineExceeded
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World
 from tests.system import world
@@ -27,6 +29,7 @@ from tests.system.tenant import Tenant
 
 LIVES = int(os.environ.get("UCLOUD_CHAOS_LIVES", "500"))
 REAL_LIVES = 30
+GONE_S = 120
 QUOTA = Amounts(vms=100, cpu=100, ram_mib=100 * 1024, ssd_mib=100 * 1024)
 SPECS = {"cpu": 1, "ram": "96MiB", "ssd": "128MiB"}
 
@@ -83,7 +86,11 @@ def _check_books(store: Store) -> None:
     def mine() -> list[str]:
         return [vm for vm, request in read_books(store).requests.items() if request.owner.startswith("chaos")]
 
-    wait_for("nothing of the VMs in etcd", lambda: not mine(), 60, interval_s=1)
+    try:
+        wait_for("nothing of the VMs in etcd", lambda: not mine(), GONE_S, interval_s=1)
+    except DeadlineExceeded as error:
+        left = [entry for entry in store.list(keys.ROOT).entries if any(vm in entry.key for vm in mine())]
+        raise AssertionError("\n".join(f"{entry.key}: {entry.value!r}" for entry in left)) from error
     assert read_books(store).errors() == []
 
 

@@ -34,7 +34,7 @@ def test_eight_guests_boot_and_vanish(cloud: Cloud, ucloud: Callable[..., str], 
         ucloud("vm", "delete", name, "--no-wait")
     wait_for("no key of a VM in etcd", lambda: not world.vm_keys(cloud), GONE_S)
     assert world.domains(cloud) == {host.name: [] for host in cloud.hosts}
-    assert world.qemu_pids(cloud) == set()
+    wait_for("the end of their processes", lambda: not world.qemu_pids(cloud), GONE_S)
     assert world.vm_files(cloud) == []
 
 

@@ -30,7 +30,7 @@ def virsh(cloud: Cloud, host: str, *arguments: str) -> str:
 
 
 def qemu_pids(cloud: Cloud, vm_uuid: str = "") -> set[int]:
-    """The QEMU processes on the hosts of `cloud`; of one VM, if it is named."""
+    """The guests' QEMU processes on the hosts of `cloud`; of one VM, if it is named."""
     return {pid for pid in cloud.network.pids() if _is_qemu(pid, vm_uuid)}
 
 
@@ -40,7 +40,8 @@ def _is_qemu(pid: int, vm_uuid: str) -> bool:
     except OSError:  # it has ended since
         return False
     program = command.split(b"\0")[0]
-    return program.endswith(b"qemu-system-x86_64") and vm_uuid.encode() in command
+    # libvirtd starts some without a guest, to ask what they can.
+    return program.endswith(b"qemu-system-x86_64") and f"guest=ucloud-{vm_uuid}".encode() in command
 
 
 def domains(cloud: Cloud) -> dict[str, list[str]]:
