@@ -10,11 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 _GUESTS = ("tests/system/", "tests/integration/ucloud_vm/", "tests/integration/test_guest.py")
 """What boots guests, one after the other in one process: they share clouds, and need the machine."""
-_GUESTLESS = (
-    "tests/system/test_devcloud.py",
-    "tests/system/test_secure_etcd.py",
-    "tests/system/test_chaos.py::test_hundreds_of_lives_in_a_storm",
-)
+_GUESTLESS = ("tests/system/test_devcloud.py", "tests/system/test_secure_etcd.py")
 """Of these, what boots none after all, on clouds of its own."""
 
 
