@@ -15,7 +15,7 @@ _ERRORS: Mapping[int, type[CliError]] = {
 }  # fmt: skip
 _OPTIONS = {
     "name": "the name", "image": "--image", "owner": "--owner", "file": "--file", "state": "--state",
-    "realm": "--realm", "token": "the one-time token",
+    "realm": "--realm", "token": "the one-time token", "to": "--to",
 }  # fmt: skip
 _GROUPS = ("specs", "quota")
 _HINTS = {
