@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from common.errors import Compacted, MalformedRecord, Unavailable
+from common.errors import Compacted, MalformedRecord, UcloudError, Unavailable
 from common.metrics import Metrics
 from common.schemas.record import Record
 from common.store import Change, Entry, Listing, News, Store, Watch
@@ -82,6 +82,15 @@ class Cache(Generic[R]):
                 stop.wait(_RETRY_S)
             finally:
                 self._watching.clear()
+
+    def keep(self, stop: threading.Event) -> None:
+        """As `run`, for who does not end by what ends that (a password that is wrong, say); `problem` tells of it."""
+        while not stop.is_set():
+            try:
+                self.run(stop)
+            except UcloudError as error:
+                _log.error("%s can't be watched: %s", self.prefix, error)
+                stop.wait(_RETRY_S)
 
     def refresh(self) -> None:
         """List the prefix now, beside the watch: afterwards the cache knows all that was written before this call.

@@ -7,7 +7,7 @@ proves why no VM gets a second runner by it. It must never write a verdict witho
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from common import keys
@@ -117,7 +117,7 @@ class Judge:
         judgement = judge(sights, self._rules, datetime.now(UTC))
         self._tell({sight.host: sight.verdict for sight in sights}, judgement.limit)
         try:
-            self._tell_of_returned(guard, docket.returned)
+            self._tell_of_returned(guard, docket)
             has_failed = [not self._write(guard, docket, *each) for each in judgement.verdicts.items()]
         except LeadershipLost:
             self._election.step_down(guard)
@@ -161,13 +161,14 @@ class Judge:
             self._events.forget_leases(operations)
             raise
 
-    def _tell_of_returned(self, guard: Compare, hosts: Iterable[str]) -> None:
+    def _tell_of_returned(self, guard: Compare, docket: Docket) -> None:
         """Remember that hosts are back; they have removed their verdicts by themselves."""
-        for host in hosts:
-            _log.info("%s is alive again", host)
+        for host in docket.returned:
             news = self._events.tell("host", host, EventRecord(at=datetime.now(UTC), what="it is alive again"))
             if news:
                 self._commit([guard], news)
+            _log.info("%s is alive again", host)
+            docket.note_told(host)
 
     def _news_of(self, host: str, before: Verdict | None, verdict: Verdict | None) -> tuple[Operation, ...]:
         """What remembers that a host fell silent, or was found dead."""

@@ -4,7 +4,6 @@ A silence is told from the next one of the same host by its verdict: the host re
 of a silence begins when this judge knows its verdict, and stands for a time in which the host was never alive.
 """
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +12,6 @@ from typing import Any, TypeVar
 
 from common import keys
 from common.cache import Cache, Cached
-from common.errors import UcloudError
 from common.metrics import Metrics
 from common.schemas.host import Alive, ConfirmedDead, HostRequest, HostStatus
 from common.schemas.record import Record
@@ -24,7 +22,6 @@ from ucloud_host.inquiries import Inquiries, Subject
 from ucloud_host.sentence import Asked, Sight
 
 R = TypeVar("R", bound=Record)
-_log = logging.getLogger(__name__)
 _RETRY_S = 1.0
 
 
@@ -44,7 +41,7 @@ class Caches:
         """List and watch until `end`; `tell` is called with each news."""
         for cache in self._all:
             cache.subscribe(lambda _: tell())
-            threading.Thread(target=_keep, args=(cache, end), name=f"judge {cache.prefix}", daemon=True).start()
+            threading.Thread(target=cache.keep, args=(end,), name=f"judge {cache.prefix}", daemon=True).start()
 
     def wait_listed(self, is_over: Callable[[], bool]) -> bool:
         """Wait until all are listed; False when it is over before."""
@@ -63,15 +60,6 @@ class Caches:
         return {key: problem for cache in self._all for key, problem in cache.malformed.items()}
 
 
-def _keep(cache: Cache[Any], end: threading.Event) -> None:
-    while not end.is_set():
-        try:
-            cache.run(end)
-        except UcloudError as error:
-            _log.error("%s can't be watched: %s", cache.prefix, error)
-            end.wait(_RETRY_S)
-
-
 class Docket:
     """The hosts as this judge sees them, in this term. Belongs to one thread."""
 
@@ -82,16 +70,19 @@ class Docket:
         self._dead_since: dict[Subject, float] = {}
         self._silences: dict[str, tuple[Subject, Silence]] = {}
         self._asked: dict[str, Mapping[str, Asked]] = {}
+        self._fallen: set[str] = set()
+        """The hosts that had a verdict in this term, and whose return was not told since."""
         self.returned: tuple[str, ...] = ()
-        """The hosts that were silent at the sights before the last ones, and alive at the last."""
+        """Of these, who was alive at the last sights. Caches may be ahead of one another: a verdict may go first."""
 
     def sights(self) -> tuple[Sight, ...]:
         """All registered hosts as they are now. One that was never alive has never had a VM, and is none yet."""
         names = sorted(_names(self._caches.statuses) & _names(self._caches.last_alive))
         now_s = time.monotonic()
-        before, self._silences, self._asked = self._silences, {}, {}
+        self._silences, self._asked = {}, {}
         sights = tuple(self._look(name, now_s) for name in names)
-        self.returned = tuple(sight.host for sight in sights if sight.is_alive and sight.host in before)
+        self._fallen.update(self._silences)
+        self.returned = tuple(sight.host for sight in sights if sight.is_alive and sight.host in self._fallen)
         subjects = {subject for subject, _ in self._silences.values()}
         self._known_since = {subject: at for subject, at in self._known_since.items() if subject in subjects}
         self._dead_since = {subject: at for subject, at in self._dead_since.items() if subject in subjects}
@@ -162,6 +153,12 @@ class Docket:
     def note(self, host: str, verdict: Verdict | None, revision: int) -> None:
         """A verdict was written."""
         self._caches.verdicts.note(keys.verdict(host), verdict, revision)
+        if verdict:
+            self._fallen.add(host)
+
+    def note_told(self, host: str) -> None:
+        """That a host is back was told."""
+        self._fallen.discard(host)
 
     def ask(self, host: str, fence: str) -> None:
         """Ask a fence about a host's silence, as it was seen last."""
