@@ -10,12 +10,13 @@ from flask_openapi.models.tag import Tag
 
 from common import admission, keys
 from common.admission import Step
-from common.errors import Conflict, LeaseExpired, MalformedRecord
+from common.errors import Conflict, MalformedRecord
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
-from ucloud_api import idempotency, models, views
-from ucloud_api.answers import answer, etag, json_answer, json_list, names_of, page_of, watchable
+from ucloud_api import models, views
+from ucloud_api.answers import answer, etag, json_list, names_of, page_of, watchable
 from ucloud_api.auth import Caller, current_caller
-from ucloud_api.change import Plan, attempts, change, commit, told
+from ucloud_api.change import Plan, change, told
+from ucloud_api.creation import Creation, make
 from ucloud_api.owner import owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, name_taken, not_found
 from ucloud_api.quick import quick
@@ -56,25 +57,18 @@ def create(body: models.ImageCreate) -> Response:
         public=body.public,
         created_at=datetime.now(UTC),
     )
-    location = keys.image(image.uuid)
     resource = views.image(image, None).model_dump_json().encode()
-    for _ in attempts("the owner's account"):
+
+    def draft() -> tuple[bytes, Step]:
         account = state.store.get(keys.account(owner))
         if account is None:
             raise not_found("user", owner)
-        step = admission.admit_image(image, account.mod_revision) + told(state, None, image)
-        try:
-            revision = commit(state, step + idempotency.step(state, 202, resource, location))
-        except LeaseExpired:
-            continue
-        except Conflict as conflict:
-            if idempotency.is_repetition(conflict):
-                raise
-            _refuse_name(state, conflict, image)
-            continue
-        state.wrote(state.images, revision)
-        return json_answer(resource, 202, {"Location": location, "ETag": etag(revision)})
-    raise AssertionError("attempts ends with an error")
+        return resource, admission.admit_image(image, account.mod_revision) + told(state, None, image)
+
+    def refuse(conflict: Conflict) -> None:
+        _refuse_name(state, conflict, image)
+
+    return make(state, Creation(state.images, keys.image(image.uuid), "the owner's account", draft, refuse))
 
 
 def _check_may_publish(caller: Caller) -> None:

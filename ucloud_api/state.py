@@ -4,7 +4,6 @@ All of it can be had again from etcd. It is made after the fork: gRPC's channels
 """
 
 import gc
-import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from flask import current_app, request
 
 from common import keys
 from common.cache import Cache, Cached
-from common.errors import UcloudError, Unavailable
+from common.errors import Unavailable
 from common.events import EventLog
 from common.health import Health
 from common.lent_lease import LentLease
@@ -37,7 +36,6 @@ from ucloud_api.placements import PlacementIndex
 from ucloud_api.things import Audience, Things
 from ucloud_api.watch import Hub
 
-_log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 STORE_TIMEOUT_S = 4.0
@@ -138,7 +136,7 @@ class State:
     def start(self) -> None:
         """List and watch, each cache in a thread of its own."""
         for cache in self._caches:
-            threading.Thread(target=self._keep, args=(cache,), name=f"cache {cache.prefix}", daemon=True).start()
+            threading.Thread(target=cache.keep, args=(self._stop,), name=f"cache {cache.prefix}", daemon=True).start()
         threading.Thread(target=self._freeze, name="freeze", daemon=True).start()
         threading.Thread(target=self._feed.run, args=(self._stop,), name="events", daemon=True).start()
         self.leavers.start()
@@ -150,15 +148,6 @@ class State:
                 pass
         gc.collect()
         gc.freeze()
-
-    def _keep(self, cache: Cache[Record]) -> None:
-        while not self._stop.is_set():
-            try:
-                cache.run(self._stop)
-            except UcloudError as error:
-                # For instance, the password is wrong. Clients get 503 meanwhile, /healthz says which cache it is.
-                _log.error("%s can't be watched: %s", cache.prefix, error)
-                self._stop.wait(_RETRY_S)
 
     def pause(self, seconds: float) -> None:
         """Wait so long, or until this worker is to end."""

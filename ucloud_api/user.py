@@ -15,10 +15,11 @@ from common.errors import Conflict, LeaseExpired
 from common.schemas.size import format_size
 from common.schemas.user import Account, Amounts, Charge
 from common.store import Put, absent, unchanged
-from ucloud_api import idempotency, models
-from ucloud_api.answers import answer, etag, json_answer
+from ucloud_api import models
+from ucloud_api.answers import answer, etag
 from ucloud_api.auth import current_caller, require_admin
 from ucloud_api.change import attempts, commit, told, write
+from ucloud_api.creation import Creation, make
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.session import end_sessions_of
@@ -134,23 +135,16 @@ def create(body: models.UserCreate) -> Response:
         quota=_quota(body.quota, DEFAULT_QUOTA),
         created_at=datetime.now(UTC),
     )
-    location = f"{_PATH}/{body.name}"
     resource = _resource(account, Amounts()).model_dump_json().encode()
-    for _ in attempts("it"):
-        step = Step((absent(key),), (Put(key, account.to_json()),)) + told(state, None, account)
-        step += idempotency.step(state, 201, resource, location)
-        try:
-            revision = commit(state, step)
-        except LeaseExpired:
-            continue
-        except Conflict as conflict:
-            if idempotency.is_repetition(conflict):
-                raise
-            problem = FieldProblem(field="name", problem="is taken")
-            raise ApiProblem(409, "name-taken", f'there is a user "{body.name}" already', [problem]) from conflict
-        state.wrote(state.accounts, revision)
-        return json_answer(resource, 201, {"Location": location, "ETag": etag(revision)})
-    raise AssertionError("attempts ends with an error")
+
+    def draft() -> tuple[bytes, Step]:
+        return resource, Step((absent(key),), (Put(key, account.to_json()),)) + told(state, None, account)
+
+    def refuse(conflict: Conflict) -> None:
+        problem = FieldProblem(field="name", problem="is taken")
+        raise ApiProblem(409, "name-taken", f'there is a user "{body.name}" already', [problem]) from conflict
+
+    return make(state, Creation(state.accounts, f"{_PATH}/{body.name}", "it", draft, refuse, status=201))
 
 
 @blueprint.patch(

@@ -13,14 +13,15 @@ from pydantic import BaseModel, ValidationError
 
 from common import admission, keys
 from common.admission import Step
-from common.errors import Conflict, LeaseExpired, MalformedRecord
+from common.errors import Conflict, MalformedRecord
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.size import human_size
 from common.schemas.vm import Specs, Verb, VmRequest
-from ucloud_api import idempotency, models, views
+from ucloud_api import models, views
 from ucloud_api.answers import etag, json_answer, json_list, page_of, watchable
 from ucloud_api.auth import Caller, current_caller
-from ucloud_api.change import Changed, Plan, attempts, change, commit, told
+from ucloud_api.change import Changed, Plan, change, told
+from ucloud_api.creation import Creation, make
 from ucloud_api.image import find_ready
 from ucloud_api.lifecycle import Wish, decide
 from ucloud_api.owner import owner_of_new
@@ -62,8 +63,8 @@ def create(body: models.VmCreate) -> Response:
     state.await_caches(state.images, state.image_statuses)
     uuid, owner = str(uuid4()), owner_of_new(caller, body.owner)
     name, placing = body.name or f"vm-{uuid[:8]}", placing_of(caller, body)
-    location, name_key = keys.vm(uuid), keys.name(owner, "vm", name)
-    for _ in attempts("the image or the quota"):
+
+    def draft() -> tuple[bytes, Step]:
         image, image_revision, image_status = find_ready(state, caller, body.image, owner)
         vm = VmRequest(
             uuid=uuid,
@@ -76,20 +77,13 @@ def create(body: models.VmCreate) -> Response:
             created_at=datetime.now(UTC),
         ).model_copy(update=placing)
         resource = views.vm(VmFacts(vm, image_name=image.name)).model_dump_json().encode()
-        step = admission.admit_vm(vm, image_revision, _budget(state, owner))
-        step += told(state, None, vm) + idempotency.step(state, 202, resource, location)
-        try:
-            revision = commit(state, step)
-        except LeaseExpired:
-            continue
-        except Conflict as conflict:
-            if idempotency.is_repetition(conflict):
-                raise
-            _refuse_name(state, conflict, name_key, name)
-            continue  # the image, the account or what is charged to it changed: look again
-        state.wrote(state.vms, revision)
-        return json_answer(resource, 202, {"Location": location, "ETag": etag(revision)})
-    raise AssertionError("attempts ends with an error")
+        return resource, admission.admit_vm(vm, image_revision, _budget(state, owner)) + told(state, None, vm)
+
+    def refuse(conflict: Conflict) -> None:
+        """Else the image, the account or what is charged to it changed: look again."""
+        _refuse_name(state, conflict, keys.name(owner, "vm", name), name)
+
+    return make(state, Creation(state.vms, keys.vm(uuid), "the image or the quota", draft, refuse))
 
 
 def _budget(state: State, owner: str) -> admission.Budget:
