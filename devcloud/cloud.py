@@ -35,7 +35,8 @@ class Shape:
     """How large a cloud is, and where its API listens (empty: at the machine's address in the cloud's network).
 
     Hosts with the hypervisor "test" have VMs without guests, many of them. A secure etcd speaks TLS only, and allows
-    each daemon what it has to do. A host whose sign of life is not renewed for `alive_ttl_s` is silent.
+    each daemon what it has to do. A host whose sign of life is not renewed for `alive_ttl_s` is silent. With
+    `wall_clocks` each host has one of its own, which can be set.
     """
 
     hosts: int = 1
@@ -44,6 +45,7 @@ class Shape:
     schedulers: int = 1
     hypervisor: Literal["qemu", "test"] = "qemu"
     alive_ttl_s: int = 3
+    wall_clocks: bool = False
     api_address: str = ""
     api_port: int = 8080
 
@@ -142,9 +144,17 @@ class Cloud:
     @property
     def hosts(self) -> tuple[VmHost, ...]:
         """Its hosts: h1, h2 ..."""
-        shape, ttl_s = self.shape, self.shape.alive_ttl_s
+        shape = self.shape
         return tuple(
-            VmHost(number, self.network, self.data / f"h{number}", self.run / f"h{number}", shape.hypervisor, ttl_s)
+            VmHost(
+                number,
+                self.network,
+                self.data / f"h{number}",
+                self.run / f"h{number}",
+                shape.hypervisor,
+                shape.alive_ttl_s,
+                shape.wall_clocks,
+            )
             for number in range(1, shape.hosts + 1)
         )
 
@@ -220,6 +230,10 @@ class Cloud:
     def resume(self, program: str) -> int:
         """Let a frozen program go on."""
         return self.services.signal(program, signal.SIGCONT)
+
+    def set_wall_clock(self, host: str, ahead_s: int) -> None:
+        """Have the wall clock of `host` jump, in a cloud with `wall_clocks`; `ahead_s`: of the machine's."""
+        self._host(host).set_wall_clock(ahead_s)
 
     def wait_restarted(self, program: str, old_pid: int, timeout_s: float = 30.0) -> int:
         """Wait until a program runs anew and, where it can tell, is well; returns its process id."""

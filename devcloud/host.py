@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from devcloud import wall_clock
 from devcloud.network import Network
 
 _ENTER = Path(__file__).resolve().parent / "enter"
@@ -35,7 +36,10 @@ stdio_handler = "file"
 
 @dataclass(frozen=True)
 class VmHost:
-    """Host `number` of a cloud; its files are under `data` and, what must not outlive a reboot, `run`."""
+    """Host `number` of a cloud; its files are under `data` and, what must not outlive a reboot, `run`.
+
+    With `has_wall_clock` it has one of its own, which can be set.
+    """
 
     number: int
     network: Network
@@ -43,6 +47,7 @@ class VmHost:
     run: Path
     hypervisor: Literal["qemu", "test"] = "qemu"
     alive_ttl_s: int = 3
+    has_wall_clock: bool = False
 
     @property
     def name(self) -> str:
@@ -79,6 +84,11 @@ class VmHost:
         }
 
     @property
+    def environment(self) -> dict[str, str]:
+        """That of all of its programs."""
+        return wall_clock.environment(self._wall_clock_file) if self.has_wall_clock else {}
+
+    @property
     def migration_uri(self) -> str:
         """Where other hosts' libvirtd reaches this one's, as they are all on one machine; the test driver's can't."""
         socket = self.run / "libvirt/libvirt-sock"
@@ -88,11 +98,21 @@ class VmHost:
     def _libvirt(self) -> Path:
         return self.data / "libvirt"
 
+    @property
+    def _wall_clock_file(self) -> Path:
+        return self.data / "wall-clock"
+
+    def set_wall_clock(self, ahead_s: int) -> None:
+        """Have its wall clock jump; `ahead_s` is what it is ahead of the machine's then."""
+        wall_clock.set_ahead(self._wall_clock_file, ahead_s)
+
     def create(self) -> None:
         """Make its namespace and write libvirt's settings."""
         self.network.create_host(self.name, self.number)
         for directory in (self.run / "libvirt", self.run / "vm", self.data / "log", self.data / "state"):
             directory.mkdir(parents=True, exist_ok=True)
+        if self.has_wall_clock:
+            self.set_wall_clock(0)
         if not (self._libvirt / "group").exists():  # the last one to be written
             self._create_libvirt_files()
 

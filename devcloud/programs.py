@@ -37,12 +37,12 @@ def scheduler(number: int, environment: Mapping[str, str], address: str) -> Prog
 
 def of_host(host: VmHost) -> Iterator[Program]:
     """What runs on a VM host, in its namespaces."""
-    yield Program(f"libvirtd@{host.name}", host.libvirtd())
+    yield Program(f"libvirtd@{host.name}", host.libvirtd(), host.environment)
     if host.hypervisor == "test":
         # What libvirt's test driver runs is there for as long as somebody is connected to it.
         listen = host.virsh("event", "--event", "lifecycle", "--loop")
-        yield Program(f"libvirt-listener@{host.name}", host.enter(*listen))
-    environment = {"UCLOUD_CONFIG": str(host.settings_file)}
+        yield Program(f"libvirt-listener@{host.name}", host.enter(*listen), host.environment)
+    environment = {"UCLOUD_CONFIG": str(host.settings_file), **host.environment}
     for name in ("ucloud-host-guard", "ucloud-host-alive", "ucloud-host", "ucloud-vm"):
         url = f"http://[{host.address}]:{_PORTS[name]}/healthz" if name in _PORTS else ""
         yield Program(f"{name}@{host.name}", host.enter(str(SCRIPTS / name)), environment, url)

@@ -15,17 +15,23 @@ from devcloud.errors import DevcloudError
 
 ALIVE, GUARD = "ucloud-host-alive", "ucloud-host-guard"
 DAEMONS = (ALIVE, GUARD, "ucloud-host", "ucloud-vm", "libvirtd")
+_HOUR_S = 3600
 GUESTS = "guests"
 """All QEMU processes of a host."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls a host: its network is cut, some of its processes freeze, or both; the disks stay within reach."""
+    """What befalls a host: its network is cut, some of its processes freeze, its clock jumps, or several of these.
+
+    The disks stay within reach.
+    """
 
     cut: bool = True
     frozen: frozenset[str] = frozenset()
     """Of DAEMONS and GUESTS."""
+    jump_s: int = 0
+    """What the wall clock is ahead meanwhile."""
 
     @property
     def silences(self) -> bool:
@@ -33,14 +39,18 @@ class Fault:
         return self.cut or ALIVE in self.frozen
 
     def __str__(self) -> str:
-        return " and ".join((["cut off"] if self.cut else []) + [f"{name} frozen" for name in sorted(self.frozen)])
+        frozen = [f"{name} frozen" for name in sorted(self.frozen)]
+        jump = [f"clock {self.jump_s:+d} s"] if self.jump_s else []
+        return " and ".join((["cut off"] if self.cut else []) + frozen + jump)
 
 
 def any_fault(chance: random.Random) -> Fault:
     """A fault at random: more often than not one that makes a host silent."""
     number = chance.choice((0, 0, 1, 2, 3, len(DAEMONS) + 1))
     frozen = frozenset(chance.sample((*DAEMONS, GUESTS), number))
-    return Fault(cut=number == 0 or chance.random() < 0.5, frozen=frozen)
+    jump_s = chance.choice((0, 0, -_HOUR_S, _HOUR_S))
+    # A jump alone is a fault, too: one that must do nothing.
+    return Fault(cut=(number == 0 and not jump_s) or chance.random() < 0.5, frozen=frozen, jump_s=jump_s)
 
 
 @dataclass
@@ -54,6 +64,7 @@ class Befallen:
 
     def begin(self) -> None:
         """Let it happen."""
+        self._set_clock(self.fault.jump_s)
         for name in self.fault.frozen:
             if name == GUESTS:
                 pids = self.cloud.network.host_pids(self.host)
@@ -68,8 +79,13 @@ class Befallen:
         """All goes on as if nothing had been."""
         processes.send(self._pids, signal.SIGCONT)
         self._pids = set()
+        self._set_clock(0)
         if self.fault.cut:
             self._plug("up")
+
+    def _set_clock(self, ahead_s: int) -> None:
+        if self.fault.jump_s:
+            self.cloud.set_wall_clock(self.host, ahead_s)
 
     def _plug(self, state: str) -> None:
         """Plug the host into the switch between the hosts, or out."""

@@ -1,9 +1,9 @@
 """Never two runners of one VM, whatever befalls hosts and leaders: `python -m tests.system.never_twice --rounds 50`.
 
 Each round a host that runs a VM is cut off from etcd (not from the disks), or some of its processes freeze, guests
-among them, and go on when it was found dead, or when it can't be found so; meanwhile leaders are killed. What must
-hold: no disk is ever held by two processes, the stamps that guests leave on their disks tell of no two at one time, and
-in the end each VM runs once.
+among them, and go on when it was found dead, or when it can't be found so; its clock jumps by an hour; meanwhile
+leaders are killed. What must hold: no disk is ever held by two processes, the stamps that guests leave on their disks
+tell of no two at one time, and in the end each VM runs once.
 """
 
 import argparse
@@ -188,7 +188,7 @@ def main() -> None:
     options = parser.parse_args()
     chance = random.Random(options.seed)  # noqa: S311
     print(f"seed {options.seed}, {options.rounds} rounds, {options.vms} VMs", flush=True)
-    cloud = Cloud(f"twice-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2, api_port=8093))
+    cloud = Cloud(f"twice-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2, wall_clocks=True, api_port=8093))
     try:
         cloud.up()
         sys.exit(1 if _play_all(cloud, options.rounds, options.vms, chance) else 0)

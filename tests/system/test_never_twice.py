@@ -2,9 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 import pytest
+import requests
 
+from common import keys
 from common.store import EtcdOptions, Store
 from devcloud import first_vm, power
 from devcloud.cloud import Cloud, Shape
@@ -24,7 +28,7 @@ def arena() -> Iterator[Arena]:
 
     One of them, "steadfast", is not to end with its host.
     """
-    cloud = Cloud(f"twice-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2))
+    cloud = Cloud(f"twice-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2, wall_clocks=True))
     try:
         cloud.up()
         image = first_vm.import_image(cloud)
@@ -45,7 +49,7 @@ def arena() -> Iterator[Arena]:
 @pytest.mark.parametrize(
     ("fault", "leaders", "verdict"),
     [
-        (Fault(cut=True), ("etcd", "host"), DEAD),
+        (Fault(cut=True, jump_s=3600), ("etcd", "host"), DEAD),
         # It says that its guard has done its work by now, and it has not: the lock of the disk tells.
         (Fault(cut=True, frozen=frozenset({GUARD, GUESTS})), (), HELD),
     ],
@@ -58,6 +62,26 @@ def test_a_vm_never_has_two_runners(arena: Arena, fault: Fault, leaders: tuple[s
     assert watch.held == set(arena.vms), "or there was nothing to see"
     assert outcome.verdict == verdict
     assert arena.host_of(arena.uuid("movable")) is not None
+
+
+@pytest.mark.timeout(600)
+def test_a_wall_clock_that_jumps_ends_nothing_and_moves_nothing(arena: Arena) -> None:
+    movable = arena.uuid("movable")
+    host, epoch, pids = arena.host_of(movable), arena.epoch(movable), world.qemu_pids(arena.cloud)
+    assert host is not None
+    for ahead_s in (3600, -3600, 0):
+        arena.cloud.set_wall_clock(host, ahead_s)
+        last = arena.last_stamp(movable)
+        wait_for("more work than a TTL takes", lambda last=last: arena.last_stamp(movable) > last + 25, WELL_S)  # type: ignore[misc]
+        assert abs(_seconds_ahead(arena.cloud.health_url(f"ucloud-vm@{host}")) - ahead_s) < 30
+        assert arena.store.get(keys.verdict(host)) is None
+    assert (arena.epoch(movable), world.qemu_pids(arena.cloud)) == (epoch, pids)
+
+
+def _seconds_ahead(url: str) -> float:
+    """What the clock of a daemon is ahead of the machine's."""
+    told = parsedate_to_datetime(requests.get(url, timeout=5).headers["Date"])
+    return (told - datetime.now(UTC)).total_seconds()
 
 
 @pytest.mark.timeout(600)
