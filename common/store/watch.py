@@ -22,6 +22,8 @@ from common.store.transaction import prefix_end
 
 PROBE_INTERVAL_S = 1.0
 SILENCE_S = 2.5
+_UNANSWERED_PROBES = 2
+"""So many must be without an answer as well: a process that had no time itself has not heard the answers yet."""
 _MAX_DELAY_S = 2.0
 _ALL_WATCHES = -1
 """The `watch_id` of an answer to a progress request: it speaks of all watches of the stream."""
@@ -60,6 +62,8 @@ class _Stream:
         self._is_closed = False
         self._wanted = threading.Event()
         self._heard_at = time.monotonic()
+        self._probed_at = self._heard_at
+        self._unanswered = 0
         self._busy = False
         self._started = threading.Event()
         # hasleader: a member that has lost its leader ends the stream instead of staying silent.
@@ -74,10 +78,21 @@ class _Stream:
             self._wanted.clear()
             if self._is_closed:
                 return
-            if not self._busy and time.monotonic() - self._heard_at > SILENCE_S:
+            if not self._busy and self._is_silent():
                 self._call.cancel()
                 return
+            self._count_probe()
             yield rpc_pb2.WatchRequest(progress_request=rpc_pb2.WatchProgressRequest())
+
+    def _count_probe(self) -> None:
+        """Of many that were wanted within an interval, one counts."""
+        now = time.monotonic()
+        if now - self._probed_at >= PROBE_INTERVAL_S:
+            self._probed_at = now
+            self._unanswered += 1
+
+    def _is_silent(self) -> bool:
+        return self._unanswered >= _UNANSWERED_PROBES and time.monotonic() - self._heard_at > SILENCE_S
 
     def responses(self) -> Iterator[Any]:
         """The member's answers. While the caller works on one, the stream does not count as silent."""
@@ -85,6 +100,7 @@ class _Stream:
             self._busy = True
             yield response
             self._heard_at = time.monotonic()
+            self._unanswered = 0
             self._busy = False
 
     def probe(self) -> None:
