@@ -1,33 +1,30 @@
 """Hosts of no substance: the classes of the daemons of a VM host, many hosts in one process, on machines made up.
 
 `python -m bench.simulated_hosts ENDPOINT FIRST LAST` is hosts s<FIRST> to s<LAST>, until a signal; SIGUSR1 kills one
-guest on each host. Of the settings, host.alive_ttl_s counts. A host has the three connections to etcd that its three
-daemons would have: its sign of life, its registration, and its VMs, for which the loop and the plan of ucloud-vm
-decide. What is made up is the machine: guests that are on as soon as they are started, and disks without blocks in a
-store that all of these hosts share.
+guest on each host. Of the settings, host.alive_ttl_s counts. For its VMs a host has what ucloud-vm has: two caches with
+a watch each, the control loop and the plan. All hosts of a process share its connections to etcd, and their signs of
+life are renewed over one stream (signs_of_life.py). What is made up is the machine: guests that are on as soon as they
+are started, and disks without blocks in a store that all of these hosts share.
 """
 
 import gc
 import os
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
+from bench.signs_of_life import SignsOfLife, insist
 from bench.simulated_machine import Machine
 from common import keys, settings
 from common.cache import Cache
 from common.controller import Controller
 from common.events import EventLog, StatusEvents
-from common.lifeline import Lifeline
 from common.metrics import Metrics
-from common.schemas.host import Alive, HostStatus, StoreCapacity
+from common.schemas.host import HostStatus, StoreCapacity
 from common.schemas.vm import Placement, VmStatus
 from common.settings import EventSettings, VmSettings
 from common.store import EtcdOptions, Store
-from ucloud_host.alive import SignOfLife
 from ucloud_host.register import Registration
 from ucloud_vm.plan import Planner
 from ucloud_vm.report import news
@@ -42,36 +39,29 @@ _PAUSE_S = 0.05
 
 
 class SimulatedHost:
-    """What the three daemons of one host hold; `bodies` are their threads."""
+    """What ucloud-vm holds on one host; `bodies` are its threads."""
 
-    def __init__(self, name: str, options: EtcdOptions, directory: Path, alive_ttl_s: int) -> None:
-        """`directory` is for what it would keep below /run."""
-        self._options = options
-        self._alive_ttl_s = alive_ttl_s
-        self._lifeline = Lifeline(directory / name, _BOOT_ID)
+    def __init__(self, name: str, store: Store) -> None:
         self._name = name
         self._machine = Machine(f"http://[fd00::1]:9703/{name}")
-        self._store, metrics = Store(options), Metrics()
+        self._store, metrics = store, Metrics()
         self._placements = Cache(self._store, keys.placements(name), Placement, metrics)
         self._statuses = Cache(self._store, keys.vm_statuses(name), VmStatus, metrics)
         planner = Planner(VmSettings().stop_timeout_s, VmSettings().orphan_grace_s)
         self._controller: Controller[Placement, VmStatus, Observation, Action] = Controller(
             self._store, self._placements, self._statuses, planner, self._machine, metrics
         )
-        events = EventLog(self._store, name, EventSettings().ttl_s)
-        self._controller.tell_events(StatusEvents(events, "vm", news))
+        self._events = EventLog(self._store, name, EventSettings().ttl_s)
+        self._controller.tell_events(StatusEvents(self._events, "vm", news))
 
     def bodies(self) -> list[Body]:
         """What runs in threads of their own."""
-        registration, events_s = Store(self._options), EventSettings().ttl_s
-        alive = Alive(name=self._name, boot_id=_BOOT_ID)
-        return [
-            SignOfLife(Store(self._options), alive, self._alive_ttl_s, self._lifeline, guarded=False).run,
-            Registration(registration, self._measure, EventLog(registration, self._name, events_s)).run,
-            self._placements.run,
-            self._statuses.run,
-            self._work,
-        ]
+        return [self._placements.run, self._statuses.run, self._work]
+
+    def register(self) -> None:
+        """Write what ucloud-host measures of a machine."""
+        registration = Registration(self._store, self._measure, self._events)
+        insist(lambda: registration.register(self._measure()))
 
     def kill_a_guest(self) -> None:
         """Have one guest die, if there is any."""
@@ -112,20 +102,32 @@ def main() -> None:
     stop, deaths = threading.Event(), threading.Semaphore(0)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGUSR1, lambda *_: deaths.release())
-    names = [f"s{number}" for number in range(int(sys.argv[2]), int(sys.argv[3]) + 1)]
-    with tempfile.TemporaryDirectory() as directory:
-        hosts = [SimulatedHost(name, options, Path(directory), alive_ttl_s) for name in names]
-        for host in hosts:
-            for body in host.bodies():
-                threading.Thread(target=body, args=(stop,), daemon=True).start()
-            stop.wait(_PAUSE_S)
-        gc.freeze()
-        while not stop.wait(_LOOK_S):
-            while deaths.acquire(blocking=False):
-                for host in hosts:
-                    host.kill_a_guest()
-        for host in hosts:
-            host.close()
+    store = Store(options)
+    signs = SignsOfLife(sys.argv[1], store, alive_ttl_s, _BOOT_ID)
+    hosts: list[SimulatedHost] = []
+    start(signs.run, stop)
+    for number in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
+        name = f"s{number}"
+        host = SimulatedHost(name, store)
+        host.register()
+        signs.add(name)
+        for body in host.bodies():
+            start(body, stop)
+        hosts.append(host)
+        stop.wait(_PAUSE_S)
+    gc.freeze()
+    while not stop.wait(_LOOK_S):
+        while deaths.acquire(blocking=False):
+            for host in hosts:
+                host.kill_a_guest()
+    for host in hosts:
+        host.close()
+    print(f"{signs.losses} signs of life were lost")
+
+
+def start(body: Body, stop: threading.Event) -> None:
+    """Run `body` in a thread of its own."""
+    threading.Thread(target=body, args=(stop,), daemon=True).start()
 
 
 if __name__ == "__main__":
