@@ -6,6 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 _GUESTS = ("tests/system/", "tests/integration/ucloud_vm/", "tests/integration/test_guest.py")
@@ -26,7 +27,12 @@ class Lanes(LoadScopeScheduling):  # type: ignore[misc]
 
 
 def pytest_configure() -> None:
-    """Have the programs of the tests heed Ctrl-C, which a shell has its background commands ignore."""
+    """Have the programs of the tests heed Ctrl-C, which a shell has its background commands ignore.
+
+    And have no property fail because the machine is busy with the tests beside it.
+    """
+    settings.register_profile("beside others", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("beside others")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
