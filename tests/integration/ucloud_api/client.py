@@ -110,6 +110,11 @@ class Follower:
         assert event, "the stream has ended"
         return event
 
+    def news(self) -> Event:
+        """The next event that tells of something; a worker that is far behind has its client begin anew first."""
+        event = self.next()
+        return self.next() if event.name == "reset" else event
+
     def until(self, status: Actual) -> dict[str, Any]:
         """The first resource with a status."""
         while True:

@@ -253,7 +253,7 @@ def test_a_user_hears_of_its_own_alone(admin: Client, served: DaemonProcess, wor
     world.forget(his)
     hers = create(ann, name="hers")
     for each in (follower, resumed, ann.follow("/vm?watch=1", start)):
-        assert each.next().data["uuid"] == hers
+        assert each.news().data["uuid"] == hers
     assert ann.get(f"/vm/{his}?watch=1").status_code == 404
 
 
