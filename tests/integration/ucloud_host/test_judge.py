@@ -90,7 +90,8 @@ def test_a_host_that_is_back_before_the_answer_is_not_dead_nor_if_it_falls_silen
         before = hosts.wait("h1", Sentence.SILENT)
         hosts.live("h1")
         hosts.fall_silent("h1")
-        wait_for("storage asked about the second silence", lambda: len(storage.asked) == 2, DEADLINE_S)
+        # More than once perhaps: what changes while it is asked is asked about anew.
+        wait_for("storage asked about the second silence", lambda: len(storage.asked) >= 2, DEADLINE_S)
         storage.may_answer.set()
         assert hosts.wait("h1", Sentence.DEAD).since > before.since
 
