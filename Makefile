@@ -13,7 +13,7 @@ python := .venv/bin/python
 # Two at a time: tests wait most of the time (tests/conftest.py says which never run side by side).
 pytest := $(python) -m pytest --numprocesses 2 --no-loadscope-reorder
 sources := common devcloud ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_cli tests bench
-products := common ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_cli
+products := common ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_net ucloud_ipam ucloud_firewall ucloud_meta ucloud_cli
 .PHONY: help setup install uninstall up down status test test-quick lint format docs bench lock clean
 
 help: ## show this
@@ -66,6 +66,8 @@ bench: setup ## measure, each thing beside a baseline of the same run (about 20 
 	@$(python) -m bench.api
 	@$(python) -m bench.create
 	@$(python) -m bench.idle
+	@$(python) -m bench.metadata
+	@$(python) -m bench.firewall
 	@$(python) -m bench.failover --rounds 5
 	@$(python) -m bench.scale --hosts 100 --vms 10000
 
