@@ -1,31 +1,43 @@
 """What a request costs its owner: charged in the transaction that writes it, released in the one that removes it.
 
 Both sides stand here side by side, so that what one takes the other gives back. ucloud_api admits; the daemon that
-sees the last of a thing gone releases (ucloud_scheduler for VMs, ucloud_image for images).
+sees the last of a thing gone releases (ucloud_scheduler for VMs, ucloud_image for images, ucloud_api for the rest).
 
 There is no counter that could go wrong: what an owner uses is the sum of the charges of the VMs, one key each. A
 transaction that charges compares that nothing was charged to the owner since the sum was taken.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from common import keys
 from common.errors import QuotaExceeded
 from common.schemas.image import ImageRequest
+from common.schemas.network import AddressHolder, NetworkRequest, SecurityGroup
+from common.schemas.port import Port
 from common.schemas.size import human_size
+from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Amounts, Charge
 from common.schemas.vm import VmRequest
 from common.store import (
     Compare,
     Delete,
+    Listing,
     Operation,
     Put,
     Store,
     absent,
     none_below,
     none_written_since,
+    present,
     unchanged,
 )
+
+Named = ImageRequest | NetworkRequest | SecurityGroup
+MOST_PORT_KEYS = 96
+"""What the ports of a VM may hold, in keys: with all else of it, it is released in one transaction of etcd (128)."""
+MOST_GROUPS_NAMED = 32
+"""By the rules of a security group: with all new ones in the place of all old ones, a change is one transaction."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +103,53 @@ def _put_charge(request: VmRequest) -> Put:
     return Put(keys.charge(request.owner, request.uuid), Charge(amounts=amounts).to_json())
 
 
+def port_keys(vm: VmRequest) -> dict[str, bytes]:
+    """All keys that a VM holds by its ports, each with what it says; released with the VM."""
+    holder = vm.uuid.encode()
+    held: dict[str, bytes] = {}
+    for port in vm.ports:
+        held[keys.port(port.id)] = holder
+        for prefix in port.prefixes:
+            held[keys.prefix(str(prefix.network_address))] = holder
+        for address in map(str, port.addresses()):
+            of_port = AddressHolder(vm=vm.uuid, port=port.id, name=vm.name)
+            held[keys.address(port.network, address)] = of_port.to_json()
+            held |= {keys.group_member(group, address, port.id): holder for group in port.security_groups}
+    return held
+
+
+def _plug(before: VmRequest | None, after: VmRequest) -> Step:
+    """Take what the ports of `after` hold and those of `before` don't, give back the rest; a new name is told, too."""
+    old, new = port_keys(before) if before else {}, port_keys(after)
+    known = {port.id for port in before.ports} if before else set()
+    needed = _needed_by(port for port in after.ports if port.id not in known)
+    # A member's key has its port's id, which is nobody else's.
+    free = (absent(key) for key in new if key not in old and not key.startswith(keys.GROUP_MEMBER))
+    return Step((*needed, *free), _rewrite(old, new))
+
+
+def _needed_by(ports: Iterable[Port]) -> Iterable[Compare]:
+    """That the networks and groups of new ports exist; what of them matters to a port never changes."""
+    there = [
+        key for port in ports for key in (keys.network(port.network), *map(keys.security_group, port.security_groups))
+    ]
+    return [present(key) for key in dict.fromkeys(there)]
+
+
+def _rewrite(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> tuple[Operation, ...]:
+    """What turns some keys into others."""
+    puts = [Put(key, value) for key, value in new.items() if old.get(key) != value]
+    return (*puts, *(Delete(key) for key in old if key not in new))
+
+
 def admit_vm(request: VmRequest, image_revision: int, budget: Budget) -> Step:
-    """Write a new VM, take its name, charge its owner, and note that it uses its image.
+    """Write a new VM, take its name and what its ports hold, charge its owner, and note that it uses its image.
 
     The image must be as it was at `image_revision`. QuotaExceeded when the owner's quota does not allow it.
     """
     name_key = keys.name(request.owner, "vm", request.name)
     image = unchanged(keys.image(request.image), image_revision)
-    return budget.admit(Amounts(), Amounts.of(request.specs)) + Step(
+    written = Step(
         (absent(keys.vm(request.uuid)), absent(name_key), image),
         (
             Put(keys.vm(request.uuid), request.to_json()),
@@ -107,26 +158,26 @@ def admit_vm(request: VmRequest, image_revision: int, budget: Budget) -> Step:
             _put_charge(request),
         ),
     )
+    return budget.admit(Amounts(), Amounts.of(request.specs)) + written + _plug(None, request)
 
 
 def change_vm(before: VmRequest, after: VmRequest, vm_revision: int, budget: Budget | None) -> Step:
-    """Write a changed VM: a new name is taken and the old one given back, new specs are charged.
+    """Write a changed VM: a new name is taken and the old one given back, so are ports, new specs are charged.
 
     `budget` is needed where specs differ; QuotaExceeded when it does not allow what grows.
     """
     step = Step((unchanged(keys.vm(after.uuid), vm_revision),), (Put(keys.vm(after.uuid), after.to_json()),))
     if after.name != before.name:
-        new, old = (keys.name(after.owner, "vm", name) for name in (after.name, before.name))
-        step += Step((absent(new),), (Put(new, after.uuid.encode()), Delete(old)))
+        step += _rename("vm", after.owner, after.uuid, before.name, after.name)
     if after.specs != before.specs:
         if budget is None:
             raise ValueError("new specs need the budget of their owner")
         step += budget.admit(Amounts.of(before.specs), Amounts.of(after.specs)) + Step((), (_put_charge(after),))
-    return step
+    return step + _plug(before, after)
 
 
 def release_vm(request: VmRequest, vm_revision: int) -> Step:
-    """Remove a VM of which nothing is left, with its name, its charge and its use of the image."""
+    """Remove a VM of which nothing is left, with its name, charge and use of the image, and what its ports hold."""
     return Step(
         (unchanged(keys.vm(request.uuid), vm_revision),),
         (
@@ -134,27 +185,41 @@ def release_vm(request: VmRequest, vm_revision: int) -> Step:
             Delete(keys.name(request.owner, "vm", request.name)),
             Delete(keys.image_use(request.image, request.uuid)),
             Delete(keys.charge(request.owner, request.uuid)),
+            *map(Delete, port_keys(request)),
         ),
     )
 
 
+def _rename(kind: str, owner: str, uuid: str, before: str, after: str) -> Step:
+    new, old = (keys.name(owner, kind, name) for name in (after, before))
+    return Step((absent(new),), (Put(new, uuid.encode()), Delete(old)))
+
+
+def _admit(kind: str, key: str, request: Named, account_revision: int) -> Step:
+    """Write a new thing and take its name; its owner's account must be as it was at `account_revision`."""
+    name_key = keys.name(request.owner, kind, request.name)
+    return Step(
+        (absent(key), absent(name_key), unchanged(keys.account(request.owner), account_revision)),
+        (Put(key, request.to_json()), Put(name_key, request.uuid.encode())),
+    )
+
+
+def _change(kind: str, key: str, before: Named, after: Named, revision: int) -> Step:
+    """Write a changed thing; a new name is taken and the old one given back."""
+    step = Step((unchanged(key, revision),), (Put(key, after.to_json()),))
+    if after.name != before.name:
+        step += _rename(kind, after.owner, after.uuid, before.name, after.name)
+    return step
+
+
 def admit_image(request: ImageRequest, account_revision: int) -> Step:
     """Write a new image and take its name; its owner's account must be as it was at `account_revision`."""
-    name_key = keys.name(request.owner, "image", request.name)
-    account = unchanged(keys.account(request.owner), account_revision)
-    return Step(
-        (absent(keys.image(request.uuid)), absent(name_key), account),
-        (Put(keys.image(request.uuid), request.to_json()), Put(name_key, request.uuid.encode())),
-    )
+    return _admit("image", keys.image(request.uuid), request, account_revision)
 
 
 def change_image(before: ImageRequest, after: ImageRequest, image_revision: int) -> Step:
     """Write a changed image; a new name is taken and the old one given back."""
-    step = Step((unchanged(keys.image(after.uuid), image_revision),), (Put(keys.image(after.uuid), after.to_json()),))
-    if after.name != before.name:
-        new, old = (keys.name(after.owner, "image", name) for name in (after.name, before.name))
-        step += Step((absent(new),), (Put(new, after.uuid.encode()), Delete(old)))
-    return step
+    return _change("image", keys.image(after.uuid), before, after, image_revision)
 
 
 def delete_image(request: ImageRequest, image_revision: int) -> Step:
@@ -177,9 +242,80 @@ def release_image(request: ImageRequest, image_revision: int) -> Step:
     )
 
 
-def delete_account(account: Account, account_revision: int) -> Step:
-    """Remove an account to which nothing is charged and whose things hold no name."""
+def network_keys(network: NetworkRequest) -> dict[str, bytes]:
+    """What a network holds for itself: its VNI, and its prefix unless it is isolated; released with the network."""
+    holder = network.uuid.encode()
+    held = {keys.vni(network.vni): holder}
+    if not network.isolated:
+        held[keys.prefix(str(network.prefix.network_address))] = holder
+    return held
+
+
+def admit_network(request: NetworkRequest, account_revision: int) -> Step:
+    """Write a new network and take its name, its VNI and its prefix."""
+    held = network_keys(request)
+    step = _admit("network", keys.network(request.uuid), request, account_revision)
+    return step + Step(tuple(map(absent, held)), _rewrite({}, held))
+
+
+def change_network(before: NetworkRequest, after: NetworkRequest, network_revision: int) -> Step:
+    """Write a changed network; a new name is taken and the old one given back."""
+    return _change("network", keys.network(after.uuid), before, after, network_revision)
+
+
+def delete_network(request: NetworkRequest, network_revision: int) -> Step:
+    """Remove a network on which no address is held, with all that it holds."""
+    key, name_key = keys.network(request.uuid), keys.name(request.owner, "network", request.name)
+    unused = none_below(keys.addresses(request.uuid))
+    gone = (key, name_key, *network_keys(request))
+    return Step((unchanged(key, network_revision), unused), tuple(map(Delete, gone)))
+
+
+def group_uses(group: SecurityGroup) -> dict[str, bytes]:
+    """The notes that the rules of a group are about other ones; released with the group."""
+    named = {rule.group for rule in group.rules if rule.group not in (None, group.uuid)}
+    return {keys.group_use(each, group.uuid): b"" for each in sorted(filter(None, named))}
+
+
+def _name_groups(before: SecurityGroup | None, after: SecurityGroup) -> Step:
+    old, new = group_uses(before) if before else {}, group_uses(after)
+    named = (present(keys.security_group(key.split("/")[-2])) for key in new if key not in old)
+    return Step(tuple(named), _rewrite(old, new))
+
+
+def admit_group(request: SecurityGroup, account_revision: int) -> Step:
+    """Write a new security group and take its name; the groups that its rules are about must exist."""
+    step = _admit("security-group", keys.security_group(request.uuid), request, account_revision)
+    return step + _name_groups(None, request)
+
+
+def change_group(before: SecurityGroup, after: SecurityGroup, group_revision: int) -> Step:
+    """Write a changed security group; the groups that its new rules are about must exist."""
+    step = _change("security-group", keys.security_group(after.uuid), before, after, group_revision)
+    return step + _name_groups(before, after)
+
+
+def delete_group(request: SecurityGroup, group_revision: int) -> Step:
+    """Remove a security group that has no members and that no rule of another one is about."""
+    key, name_key = keys.security_group(request.uuid), keys.name(request.owner, "security-group", request.name)
+    unused = (none_below(keys.group_members(request.uuid)), none_below(keys.group_uses(request.uuid)))
+    gone = (key, name_key, *group_uses(request))
+    return Step((unchanged(key, group_revision), *unused), tuple(map(Delete, gone)))
+
+
+def admit_ssh_key(key: SshKey, account_revision: int, owned: Listing) -> Step:
+    """Write a new ssh key of a user who has those of `owned` and no more."""
+    key_name = keys.ssh_key(key.owner, key.name)
+    account = unchanged(keys.account(key.owner), account_revision)
+    no_more = none_written_since(keys.ssh_keys(key.owner), owned.revision)
+    return Step((absent(key_name), account, no_more), (Put(key_name, key.to_json()),))
+
+
+def delete_account(account: Account, account_revision: int, ssh_keys: Listing) -> Step:
+    """Remove an account to which nothing is charged and whose things hold no name, with its ssh keys."""
     unused = (none_below(keys.charges(account.name)), none_below(keys.names(account.name)))
+    no_more = none_written_since(keys.ssh_keys(account.name), ssh_keys.revision)
     return Step(
-        (unchanged(keys.account(account.name), account_revision), *unused), (Delete(keys.account(account.name)),)
+        (unchanged(keys.account(account.name), account_revision), *unused, no_more),
+        (Delete(keys.account(account.name)), *(Delete(entry.key) for entry in ssh_keys.entries)),
     )

@@ -18,6 +18,7 @@ from common.store import Change, Entry, Listing, News, Store, Watch
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
+R_co = TypeVar("R_co", bound=Record, covariant=True)
 _RETRY_S = 1.0
 # A watch that stands gives a sign of life each second; this one has had time to notice, and to find another member.
 _SILENT_S = 4.0
@@ -26,10 +27,10 @@ _ASK_AFTER_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Cached(Generic[R]):
+class Cached(Generic[R_co]):
     """A record with the revisions that a later write is compared with."""
 
-    record: R
+    record: R_co
     create_revision: int
     mod_revision: int
 

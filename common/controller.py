@@ -8,7 +8,7 @@ are found. A name whose request can't be read is left exactly as it is.
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Generic, Protocol, TypeVar
 
@@ -26,6 +26,7 @@ R = TypeVar("R", bound=Record)
 S = TypeVar("S", bound=Record)
 O = TypeVar("O")  # noqa: E741 - observed; the letters are those of the type parameters below
 A = TypeVar("A")
+R_co = TypeVar("R_co", bound=Record, covariant=True)
 R_contra = TypeVar("R_contra", bound=Record, contravariant=True)
 O_co = TypeVar("O_co", covariant=True)
 O_contra = TypeVar("O_contra", contravariant=True)
@@ -69,13 +70,42 @@ class Driver(Protocol[O_co, A_contra]):
         ...
 
 
+class Requests(Protocol[R_co]):
+    """What is requested, by key: a Cache, or what is seen in one."""
+
+    @property
+    def prefix(self) -> str:
+        """What all keys begin with."""
+        ...
+
+    def subscribe(self, listener: Callable[[str], None]) -> None:
+        """See Cache."""
+        ...
+
+    def get(self, key: str) -> Cached[R_co] | None:
+        """See Cache."""
+        ...
+
+    def records(self) -> Mapping[str, Cached[R_co]]:
+        """See Cache."""
+        ...
+
+    def is_malformed(self, key: str) -> bool:
+        """Whether nobody can say what is requested at `key`: then all stays as it is."""
+        ...
+
+    def wait_synced(self, timeout_s: float | None = None) -> bool:
+        """See Cache."""
+        ...
+
+
 class Controller(Generic[R, S, O, A]):
     """Brings each object below `requests.prefix` to its requested state, and reports below `statuses.prefix`."""
 
     def __init__(
         self,
         store: Store,
-        requests: Cache[R],
+        requests: Requests[R],
         statuses: Cache[S],
         plan: Plan[R, O, S, A],
         driver: Driver[O, A],
@@ -121,8 +151,8 @@ class Controller(Generic[R, S, O, A]):
 
     def work(self, stop: threading.Event) -> None:
         """Work off the queue until it is closed; the body of each worker thread."""
-        for cache in (self._requests, self._statuses):
-            while not cache.wait_synced(0.5):
+        for wait_synced in (self._requests.wait_synced, self._statuses.wait_synced):
+            while not wait_synced(0.5):
                 if stop.is_set():
                     return
         while (name := self._queue.get()) is not None:

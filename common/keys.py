@@ -29,6 +29,17 @@ LEADER = f"{ROOT}leader/"
 VERDICT = f"{ROOT}verdict/"
 EVENT = f"{ROOT}event/"
 STATUS_CLOUD = f"{ROOT}status/cloud"
+NETWORK = f"{ROOT}network/"
+STATUS_NETWORK = f"{ROOT}status/network/"
+ENDPOINT = f"{ROOT}endpoint/"
+VNI = f"{ROOT}vni/"
+PREFIX = f"{ROOT}prefix/"
+ADDRESS = f"{ROOT}address/"
+PORT = f"{ROOT}port/"
+SECURITY_GROUP = f"{ROOT}security-group/"
+GROUP_MEMBER = f"{ROOT}group-member/"
+GROUP_USE = f"{ROOT}group-use/"
+SSH_KEY = f"{ROOT}ssh-key/"
 
 
 NO_HOST = "-"
@@ -166,6 +177,94 @@ def otp_tries(realm: str, entry_name: str) -> str:
 def leader(daemon: str) -> str:
     """The elected instance of a daemon, bound to its lease; its create revision fences every write of that leader."""
     return f"{LEADER}{daemon}"
+
+
+def network(network_uuid: str) -> str:
+    """A network, written by ucloud_api."""
+    return f"{NETWORK}{network_uuid}"
+
+
+def network_statuses(host_name: str) -> str:
+    """The prefix of all that one host has of networks."""
+    return f"{STATUS_NETWORK}{host_name}/"
+
+
+def network_status(host_name: str, network_uuid: str) -> str:
+    """What `host_name` has of a network, written by ucloud_net on that host."""
+    return f"{STATUS_NETWORK}{host_name}/{network_uuid}"
+
+
+def endpoints(network_uuid: str) -> str:
+    """The prefix of the hosts that have VMs on a network."""
+    return f"{ENDPOINT}{network_uuid}/"
+
+
+def endpoint(network_uuid: str, host_name: str) -> str:
+    """Where a host takes a network's VXLAN packets: an IPv6 address. Written by ucloud_net on that host."""
+    return f"{ENDPOINT}{network_uuid}/{host_name}"
+
+
+def vni(number: int) -> str:
+    """Which network has a VXLAN network identifier; written with the network."""
+    return f"{VNI}{number}"
+
+
+def prefix(prefix64: str) -> str:
+    """Which network has a prefix that others may not have, or which VM one of its own. The prefix is without "/64".
+
+    Written with the network; charged and released with the VM (common.admission).
+    """
+    return f"{PREFIX}{prefix64}"
+
+
+def addresses(network_uuid: str) -> str:
+    """The prefix of all addresses that are held on a network; empty when the network may go."""
+    return f"{ADDRESS}{network_uuid}/"
+
+
+def address(network_uuid: str, address: str) -> str:
+    """Who holds an address; charged and released with the VM (common.admission)."""
+    return f"{ADDRESS}{network_uuid}/{address}"
+
+
+def port(port_id: str) -> str:
+    """Which VM has a port; charged and released with the VM (common.admission)."""
+    return f"{PORT}{port_id}"
+
+
+def security_group(group_uuid: str) -> str:
+    """A security group, written by ucloud_api."""
+    return f"{SECURITY_GROUP}{group_uuid}"
+
+
+def group_members(group_uuid: str) -> str:
+    """The prefix of the addresses of all ports in a security group; empty when the group may go."""
+    return f"{GROUP_MEMBER}{group_uuid}/"
+
+
+def group_member(group_uuid: str, address: str, port_id: str) -> str:
+    """That an address is a member's; charged and released with the VM (common.admission)."""
+    return f"{GROUP_MEMBER}{group_uuid}/{address}/{port_id}"
+
+
+def group_uses(group_uuid: str) -> str:
+    """The prefix of the other groups that have a rule about a security group; empty when the group may go."""
+    return f"{GROUP_USE}{group_uuid}/"
+
+
+def group_use(group_uuid: str, by_uuid: str) -> str:
+    """That a rule of the group `by_uuid` is about another one; written with the group that has the rule."""
+    return f"{GROUP_USE}{group_uuid}/{by_uuid}"
+
+
+def ssh_keys(owner: str) -> str:
+    """The prefix of a user's ssh keys."""
+    return f"{SSH_KEY}{owner}/"
+
+
+def ssh_key(owner: str, key_name: str) -> str:
+    """A public ssh key of a user, written by ucloud_api."""
+    return f"{SSH_KEY}{owner}/{key_name}"
 
 
 def verdict(host_name: str) -> str:

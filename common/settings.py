@@ -7,10 +7,19 @@ field become the commented settings file and docs/settings.md (tools/settings).
 import configparser
 import platform
 from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from common.errors import ConfigurationError
 from common.schemas.record import describe
@@ -59,7 +68,8 @@ class HealthSettings(_Section):
     address: str = "::1"
     """Where /healthz and /metrics are served; on a VM host, an address that the API reaches."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
-    """0: the daemon's own, 9701 (scheduler), 9702 (host), 9703 (vm), 9704 (image)."""
+    """0: the daemon's own, 9701 (scheduler), 9702 (host), 9703 (vm), 9704 (image), 9706 (net), 9707 (firewall), 9708
+    (ipam), 9709 (meta)."""
 
 
 class ApiSettings(_Section):
@@ -223,6 +233,70 @@ class ImageSettings(_Section):
     """Larger disks are rejected."""
 
 
+class NetSettings(_Section):
+    """How this host takes part in the VMs' networks."""
+
+    underlay: str = ""
+    """The interface that carries the networks between hosts; empty: the one of the default route over IPv6. It has an
+    IPv6 address that the other hosts reach."""
+    flooding: Literal["multicast", "unicast"] = "multicast"
+    """How frames for everybody reach the other hosts: by IPv6 multicast, or a copy to each host that has VMs on the
+    network, where the underlay has no multicast. The same on every host."""
+    multicast_base: IPv6Address = IPv6Address("ff05::")
+    """The multicast group of a network is this plus its VNI."""
+    vxlan_port: Annotated[int, Field(ge=1, le=65535)] = 4789
+    """The UDP port of VXLAN (RFC 7348)."""
+
+
+class NetworkSettings(_Section):
+    """What the API gives new networks."""
+
+    prefix_pool: IPv6Network = IPv6Network("fd75:636c::/40")
+    """Networks without a prefix of their own get the /64 of this /40 that their VNI numbers. No two clouds that meet
+    should have the same."""
+
+    @field_validator("prefix_pool")
+    @classmethod
+    def _is_a_40(cls, pool: IPv6Network) -> IPv6Network:
+        if pool.prefixlen != 40:
+            raise ValueError("a prefix of 40 bits is required")
+        return pool
+
+
+class DnsSettings(_Section):
+    """What VMs are answered that ask the cloud for names."""
+
+    domain: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,180}[a-z0-9])?$")] = "ucloud.internal"
+    """A VM is called `<name>.<domain>` on its network."""
+    forwarders: Annotated[tuple[IPv6Address | IPv4Address, ...], BeforeValidator(_split)] = ()
+    """Who is asked for all other names, separated by commas; empty: nobody, they are refused."""
+    dns64_prefix: IPv6Network | None = None
+    """The /96 of a NAT64 (RFC 6147): names that have only IPv4 addresses get addresses within it. Empty: none."""
+
+    @field_validator("domain")
+    @classmethod
+    def _has_labels(cls, domain: str) -> str:
+        if not all(0 < len(label) < 64 for label in domain.split(".")):
+            raise ValueError("labels of 1 to 63 characters are required between the dots")
+        return domain
+
+    @field_validator("dns64_prefix")
+    @classmethod
+    def _is_a_96(cls, prefix: IPv6Network | None) -> IPv6Network | None:
+        if prefix and prefix.prefixlen != 96:
+            raise ValueError("a prefix of 96 bits is required")
+        return prefix
+
+
+class MetaSettings(_Section):
+    """What VMs are answered that ask `http://metadata` about themselves."""
+
+    zone: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")] = "ucloud"
+    """Their availability zone, on hosts that have no label `zone`: the cloud's name, for example."""
+    requests_per_s: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    """How many requests a second each VM may make in the long run; ten times as many at once, as when it boots."""
+
+
 class Settings(_Section):
     """All settings of a daemon."""
 
@@ -238,6 +312,10 @@ class Settings(_Section):
     storage: StorageSettings = StorageSettings()
     vm: VmSettings = VmSettings()
     image: ImageSettings = ImageSettings()
+    net: NetSettings = NetSettings()
+    network: NetworkSettings = NetworkSettings()
+    dns: DnsSettings = DnsSettings()
+    meta: MetaSettings = MetaSettings()
 
 
 def load(environment: Mapping[str, str]) -> Settings:

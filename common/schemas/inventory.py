@@ -23,3 +23,5 @@ class Inventory(Part):
     """VMs of which there is anything in the host's store."""
     templates: frozenset[str] | None = None
     """Images that are in the host's store."""
+    ports: frozenset[str] = frozenset()
+    """Ports, by their ids, that have a tap on the host."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from common.schemas.port import Port
 from common.schemas.record import Part, Record
 
 VmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
@@ -13,6 +14,11 @@ VmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-
 
 OwnerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_.-]{0,61}[a-z0-9_])?$", max_length=63)]
 """An owner's name is a POSIX user name: it is a folder's name below the upload directory."""
+
+GuestName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$", max_length=63)
+]
+"""What a guest calls itself: labels of DNS, joined by dots (RFC 1123)."""
 
 HostName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$", max_length=63)]
 
@@ -146,7 +152,14 @@ class VmRequest(Record):
     created_at: datetime
     changed_at: datetime | None = None
     """When this generation was requested; None: when it was created."""
-    ports: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
+    """The first one is that of the guest's first network device."""
+    ssh_keys: tuple[str, ...] = ()
+    """Public keys that its guest is to let in, each a line of an authorized_keys file (sshd(8)); fixed at creation."""
+    user_data: Annotated[str, Field(repr=False)] = ""
+    """What its owner gives the guest to read at boot. It may hold secrets: for the guest alone, never for a log."""
+    hostname: GuestName | None = None
+    """What its guest is to call itself; None: as the VM is called."""
     ha: bool = True
     """When its host is dead it is started on another one. Its host ends it when it loses touch with the cloud."""
     priority: Annotated[int, Field(ge=0, le=100)] = DEFAULT_PRIORITY

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from common import admission, keys
 from common.errors import Conflict, QuotaExceeded
 from common.schemas.image import ImageRequest
+from common.schemas.network import NetworkRequest, SecurityGroup
+from common.schemas.port import Port
 from common.schemas.user import Account, Amounts, Charge
 from common.schemas.vm import Specs, VmRequest
 from common.store import EtcdOptions, Put, Store, absent, none_written_since, unchanged
@@ -69,18 +72,120 @@ def test_release_gives_back_all_that_admission_took(store: Store) -> None:
     assert _keys(store) == with_image
     _commit(store, admission.release_image(IMAGE, image_revision))
     assert _keys(store) == with_account
-    _commit(store, admission.delete_account(_budget(store).account, account_revision))
+    _commit(
+        store, admission.delete_account(_budget(store).account, account_revision, store.list(keys.ssh_keys("alice")))
+    )
     assert _keys(store) == []
+
+
+NETWORK = NetworkRequest(
+    uuid="n-1", owner="alice", name="lan", vni=7, prefix=IPv6Network("fd00:9::/64"), created_at=NOW
+)
+GROUP = SecurityGroup(uuid="g-1", owner="alice", name="web", created_at=NOW)
+PORT = Port(
+    id="0123456789",
+    network="n-1",
+    ipv6=IPv6Address("fd00:9::5"),
+    ipv4=IPv4Address("10.0.0.5"),
+    prefixes=(IPv6Network("fd00:a::/64"),),
+    security_groups=("g-1",),
+)
+SECOND = Port(id="aaaaaaaaaa", network="n-1", ipv6=IPv6Address("fd00:9::6"))
+PLUGGED = VM.model_copy(update={"ports": (PORT,)})
+
+
+@pytest.fixture
+def network_revision(store: Store, image_revision: int) -> int:
+    """Alice's network, and her group."""
+    account = _budget(store).account_revision
+    _commit(store, admission.admit_group(GROUP, account))
+    return _commit(store, admission.admit_network(NETWORK, account))
+
+
+def _all(store: Store) -> dict[str, bytes]:
+    return {entry.key: entry.value for entry in store.list(keys.ROOT).entries}
+
+
+def test_ports_give_back_all_that_they_took_at_whatever_change(
+    store: Store, image_revision: int, network_revision: int
+) -> None:
+    before = _all(store)
+    revision = _commit(store, admission.admit_vm(PLUGGED, image_revision, _budget(store)))
+    assert len(admission.port_keys(PLUGGED)) == 1 + 2 + 1 + 2
+    assert set(_all(store)) >= set(admission.port_keys(PLUGGED))
+    for ports, name in (
+        ((PORT, SECOND), "web"),
+        ((SECOND,), "www"),
+        ((PORT,), "www"),
+        ((), "db"),
+        ((SECOND, PORT), "db"),
+    ):
+        current = _all(store)
+        here = VmRequest.read("", current[keys.vm("v-1")])
+        after = here.model_copy(update={"ports": ports, "name": name})
+        revision = _commit(store, admission.change_vm(here, after, revision, None))
+        now = {key: value for key, value in _all(store).items() if key not in before}
+        held = admission.port_keys(after)
+        assert held.items() <= now.items()
+        rest = {
+            keys.vm("v-1"),
+            keys.name("alice", "vm", name),
+            keys.image_use("i-1", "v-1"),
+            keys.charge("alice", "v-1"),
+        }
+        assert set(now) == rest | set(held)
+    _commit(store, admission.release_vm(after, revision))
+    assert _all(store) == before
+
+
+def test_what_a_port_holds_is_nobody_elses(store: Store, image_revision: int, network_revision: int) -> None:
+    _commit(store, admission.admit_vm(PLUGGED, image_revision, _budget(store)))
+    other = VM.model_copy(update={"uuid": "v-2", "name": "db"})
+    for port in (
+        SECOND.model_copy(update={"id": PORT.id}),
+        SECOND.model_copy(update={"ipv6": PORT.ipv6}),
+        SECOND.model_copy(update={"ipv4": PORT.ipv4}),
+        SECOND.model_copy(update={"prefixes": PORT.prefixes}),
+        SECOND.model_copy(update={"network": "n-2"}),
+        SECOND.model_copy(update={"security_groups": ("g-2",)}),
+    ):
+        with pytest.raises(Conflict):
+            _commit(
+                store, admission.admit_vm(other.model_copy(update={"ports": (port,)}), image_revision, _budget(store))
+            )
+    assert store.get(keys.vm("v-2")) is None
+
+
+def test_a_network_or_a_group_with_ports_stays(store: Store, image_revision: int, network_revision: int) -> None:
+    before = _all(store)
+    vm_revision = _commit(store, admission.admit_vm(PLUGGED, image_revision, _budget(store)))
+    group_revision = store.get(keys.security_group("g-1")).mod_revision  # type: ignore[union-attr]
+    steps = (admission.delete_network(NETWORK, network_revision), admission.delete_group(GROUP, group_revision))
+    for step, key in zip(steps, (keys.addresses("n-1"), keys.group_members("g-1")), strict=True):
+        with pytest.raises(Conflict) as refused:
+            _commit(store, step)
+        assert refused.value.keys == (key,)
+    _commit(store, admission.release_vm(PLUGGED, vm_revision))
+    assert _all(store) == before
+    for step in steps:
+        _commit(store, step)
+    assert not [
+        key for key in _all(store) if key.startswith((keys.NETWORK, keys.VNI, keys.PREFIX, keys.SECURITY_GROUP))
+    ]
 
 
 def test_an_account_stays_while_anything_is_charged_to_it_or_named_by_it(store: Store, image_revision: int) -> None:
     budget = _budget(store)
     with pytest.raises(Conflict) as refused:
-        _commit(store, admission.delete_account(budget.account, budget.account_revision))
+        _commit(
+            store, admission.delete_account(budget.account, budget.account_revision, store.list(keys.ssh_keys("alice")))
+        )
     assert refused.value.keys == (keys.names("alice"),)
     _commit(store, admission.admit_vm(VM, image_revision, budget))
     with pytest.raises(Conflict) as refused:
-        _commit(store, admission.delete_account(budget.account, budget.account_revision))
+        _commit(
+            store, admission.delete_account(budget.account, budget.account_revision, store.list(keys.ssh_keys("alice")))
+        )
     assert set(refused.value.keys) == {keys.names("alice"), keys.charges("alice")}
 
 

@@ -29,6 +29,8 @@ def test_the_environment_goes_over_the_file_and_the_file_over_the_defaults(tmp_p
         ("[api]\nports = 80\n", "api.ports"),
         ("[apis]\nport = 80\n", "apis"),
         ("[vm]\naccelerator = xen\n", "'auto', 'kvm' or 'tcg'"),
+        ("[dns]\ndomain = vms..example\n", "dns.domain"),
+        ("[dns]\ndns64_prefix = 64:ff9b::/64\n", "96 bits"),
         ("port = 80\n", "no section headers"),
     ],
 )
