@@ -3,9 +3,11 @@
 import fcntl
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from common import keys
+from common.cache import Cache
 from common.controller import Controller
 from common.daemon import Daemon
 from common.daemon import main as run_daemon
@@ -13,6 +15,7 @@ from common.errors import ConfigurationError, PermanentError, TemporaryError, Uc
 from common.events import EventLog, StatusEvents
 from common.guests import HaMarks
 from common.lifeline import Lifeline
+from common.local_ports import NetworkBook
 from common.process import boot_id
 from common.schemas.vm import Placement, VmStatus
 from common.storage.directory import DirectoryStore
@@ -22,16 +25,19 @@ from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.console.relay import Limits
 from ucloud_vm.console.routes import Consoles, add_routes
 from ucloud_vm.deathwatch import Deathwatch
-from ucloud_vm.driver import VmDriver
+from ucloud_vm.driver import Parts, VmDriver
 from ucloud_vm.figures import VmFigures, libvirt_call_seconds
 from ucloud_vm.ha_driver import HaDriver
 from ucloud_vm.inventory import tell_inventory
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
+from ucloud_vm.links import LinkNews, mtu_of
 from ucloud_vm.migration import Migrations
+from ucloud_vm.nics import Nics
 from ucloud_vm.permit import Permit
 from ucloud_vm.plan import Planner
 from ucloud_vm.report import news
 from ucloud_vm.run_directory import RunDirectory
+from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
 _PORT = 9703
@@ -69,6 +75,7 @@ def wire(daemon: Daemon) -> None:
     statuses = daemon.cache(keys.vm_statuses(host), VmStatus)
     deathwatch = Deathwatch(run_directory)
     migrations = Migrations(hypervisor, settings.migration_uri)
+    nics = _nics(daemon, placements)
     VmFigures(daemon.metrics.registry, placements, statuses)
     controller = Controller(
         daemon.store,
@@ -76,7 +83,7 @@ def wire(daemon: Daemon) -> None:
         statuses,
         Planner(settings.stop_timeout_s, settings.orphan_grace_s, settings.migration_mode == "post-copy"),
         HaDriver(
-            VmDriver(hypervisor, disks, access, logs, run_directory, deathwatch, migrations),
+            VmDriver(Parts(hypervisor, disks, access, logs, run_directory, deathwatch, migrations, nics)),
             HaMarks(settings.run_directory),
             _permit(daemon),
         ),
@@ -85,19 +92,10 @@ def wire(daemon: Daemon) -> None:
 
     controller.tell_events(StatusEvents(EventLog(daemon.store, host, daemon.settings.event.ttl_s), "vm", news))
 
-    def look(vm_uuid: str | None) -> None:
-        """The hypervisor has news of a VM, or, as it has just been connected to, of any."""
-        try:
-            if vm_uuid is None:
-                controller.look_at_all()
-            else:
-                controller.look(vm_uuid)
-        except UcloudError as error:
-            _log.warning("can't look through what exists: %s", error)
-
-    hypervisor.subscribe(look)
-    deathwatch.subscribe(look)
-    migrations.subscribe(look)
+    hypervisor.subscribe(_look_of(controller))
+    deathwatch.subscribe(controller.look)
+    migrations.subscribe(controller.look)
+    nics.subscribe(controller.look)
     daemon.health.add_check("libvirt", hypervisor.problem)
     daemon.at_stop(controller.close)
     daemon.at_stop(hypervisor.close)
@@ -111,6 +109,29 @@ def wire(daemon: Daemon) -> None:
     daemon.start("serial logs", logs.keep_bounded)
     for number in range(_WORKERS):
         daemon.start(f"worker {number}", controller.work)
+
+
+def _look_of(controller: Controller[Placement, VmStatus, Observation, Action]) -> Callable[[str | None], None]:
+    """What is done when the hypervisor has news of a VM, or, as it has just been connected to, of any."""
+
+    def look(vm_uuid: str | None) -> None:
+        try:
+            if vm_uuid is None:
+                controller.look_at_all()
+            else:
+                controller.look(vm_uuid)
+        except UcloudError as error:
+            _log.warning("can't look through what exists: %s", error)
+
+    return look
+
+
+def _nics(daemon: Daemon, placements: Cache[Placement]) -> Nics:
+    nics, news = Nics(placements, NetworkBook(daemon.store), mtu_of), LinkNews()
+    news.subscribe(nics.look)
+    daemon.at_stop(news.close)
+    daemon.start("links", news.run)
+    return nics
 
 
 def _check_migration_uri(uri: str) -> None:

@@ -10,11 +10,12 @@ from xml.etree import ElementTree as ET
 from pydantic import ValidationError
 
 from common.guests import DOMAIN_PREFIX
+from common.schemas.port import MOST_PORTS, PortId
 from common.schemas.vm import Specs
 from common.storage import FileDisk
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.destination import Files
-from ucloud_vm.hypervisor import Machine
+from ucloud_vm.hypervisor import Machine, Nic
 
 NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
 """The namespace of the metadata by which ucloud's domains are told from others."""
@@ -23,6 +24,10 @@ NAMESPACE_PREFIX = "ucloud"
 NAME_PREFIX = DOMAIN_PREFIX
 ROOT_TARGET = "vda"
 HDD_TARGET = "vdb"
+_TAP = re.compile(r"tap([0-9a-f]{10})")
+_OTHER_CARDS = 4
+"""The two disks, the balloon and the source of random numbers. On a q35 machine each has a root port of its own, and
+what is to be plugged into a guest that runs needs one that is free."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _TCG_CACHE_MIB = 32
 
@@ -48,16 +53,37 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     _add_disk(devices, machine.root, ROOT_TARGET)
     if machine.hdd:
         _add_disk(devices, machine.hdd, HDD_TARGET)
+    for nic in machine.nics:
+        devices.append(_interface(nic))
     _add_serial(devices, machine)
     ET.SubElement(devices, "graphics", type="vnc", socket=str(machine.vnc_socket))
     video = ET.SubElement(devices, "video")
     ET.SubElement(video, "model", type="vga", vram="16384", heads="1")
     ET.SubElement(devices, "controller", type="usb", model="none")
+    ET.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
+    for _ in range(MOST_PORTS + _OTHER_CARDS):
+        ET.SubElement(devices, "controller", type="pci", model="pcie-root-port")
     ET.SubElement(devices, "memballoon", model="virtio")
     random = ET.SubElement(devices, "rng", model="virtio")
     _text(random, "backend", "/dev/urandom", model="random")
     ET.indent(domain)
     return ET.tostring(domain, encoding="unicode")
+
+
+def nic_xml(nic: Nic) -> str:
+    """The description of a card, to be plugged into a guest that is on."""
+    return ET.tostring(_interface(nic), encoding="unicode")
+
+
+def read_ports(domain_xml: str) -> dict[PortId, str]:
+    """The ports that a domain has cards for, by their taps, with libvirt's alias of each; empty while it is off."""
+    domain = ET.fromstring(domain_xml)  # noqa: S314 - libvirt's own output, which has no entities
+    aliases = {}
+    for card in domain.iterfind("devices/interface"):
+        target, alias = card.find("target"), card.find("alias")
+        if match := _TAP.fullmatch(target.get("dev", "") if target is not None else ""):
+            aliases[match[1]] = alias.get("name", "") if alias is not None else ""
+    return aliases
 
 
 def relocate(domain_xml: str, epoch: int, files: Files) -> str:
@@ -152,6 +178,19 @@ def _add_disk(devices: ET.Element, disk: FileDisk, target: str) -> None:
     ET.SubElement(element, "driver", name="qemu", type="qcow2", cache=cache, discard="unmap")
     ET.SubElement(element, "source", file=str(disk.path))
     ET.SubElement(element, "target", dev=target, bus="virtio")
+
+
+def _interface(nic: Nic) -> ET.Element:
+    """A card. No guest boots from the network, so it has no program for that, which would have to be on each host."""
+    interface = ET.Element("interface", type="bridge")
+    ET.SubElement(interface, "mac", address=nic.mac)
+    ET.SubElement(interface, "source", bridge=nic.bridge)
+    ET.SubElement(interface, "target", dev=nic.tap)
+    ET.SubElement(interface, "model", type="virtio")
+    if nic.mtu:
+        ET.SubElement(interface, "mtu", size=str(nic.mtu))
+    ET.SubElement(interface, "rom", enabled="no")
+    return interface
 
 
 def _add_serial(devices: ET.Element, machine: Machine) -> None:

@@ -1,10 +1,11 @@
 """The machine as the controller sees it: what is here of a VM, and one step at a time towards what should be."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from common.errors import PermanentError, TemporaryError
+from common.schemas.port import PortId
 from common.schemas.vm import Specs
 from common.storage import DiskStore, VmDisks
 from ucloud_vm import steps
@@ -12,8 +13,10 @@ from ucloud_vm.console.access import Access
 from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.deathwatch import Deathwatch
 from ucloud_vm.destination import Files
-from ucloud_vm.hypervisor import Domain, Hypervisor, Machine, OffCause, Power
+from ucloud_vm.hypervisor import Domain, Hypervisor, Machine, Nic, OffCause, Power
 from ucloud_vm.migration import Migrations
+from ucloud_vm.nics import Nics
+from ucloud_vm.plugging import KEEPS
 from ucloud_vm.report import NOT_ORDERED
 from ucloud_vm.run_directory import RunDirectory, is_uuid
 from ucloud_vm.steps import Action, Observation
@@ -21,27 +24,34 @@ from ucloud_vm.steps import Action, Observation
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Each part of the machine that VMs are made of."""
+
+    hypervisor: Hypervisor
+    disks: DiskStore
+    access: Access
+    logs: SerialLogs
+    run_directory: RunDirectory
+    deathwatch: Deathwatch
+    migrations: Migrations
+    nics: Nics
+
+
 class VmDriver:
     """A common.controller.Driver for VMs."""
 
-    def __init__(
-        self,
-        hypervisor: Hypervisor,
-        disks: DiskStore,
-        access: Access,
-        logs: SerialLogs,
-        run_directory: RunDirectory,
-        deathwatch: Deathwatch,
-        migrations: Migrations,
-    ) -> None:
-        self._hypervisor = hypervisor
-        self._disks = disks
-        self._access = access
-        self._logs = logs
-        self._run_directory = run_directory
-        self._deathwatch = deathwatch
-        self._migrations = migrations
+    def __init__(self, parts: Parts) -> None:
+        self._hypervisor = parts.hypervisor
+        self._disks = parts.disks
+        self._access = parts.access
+        self._logs = parts.logs
+        self._run_directory = parts.run_directory
+        self._deathwatch = parts.deathwatch
+        self._migrations = parts.migrations
+        self._nics = parts.nics
         self._shutdown_asked_at: dict[str, datetime] = {}
+        self._unplug_asked_at: dict[str, dict[PortId, datetime]] = {}
         self._guests: dict[str, Domain] = {}
 
     def observe(self, name: str) -> Observation:
@@ -73,6 +83,8 @@ class VmDriver:
             told=self._migrations.told(name),
             dock=self._dock(name, stored),
             disks_arriving=stored.arriving,
+            lacking=self._nics.lacking(name),
+            unplug_asked_at=dict(self._unplug_asked_at.get(name, {})),
         )
 
     def apply(self, name: str, action: Action) -> None:
@@ -82,16 +94,19 @@ class VmDriver:
             self._change_disks(name, action)
         elif isinstance(action, steps.SendAction):
             self._migrations.take(name, action)
+        elif isinstance(action, steps.PortAction):
+            self._change_ports(name, action)
         else:
             self._change_domain(name, action)
 
     def _change_domain(self, name: str, action: steps.DomainAction) -> None:
         match action:
-            case steps.Define(epoch, specs):
-                self._define(name, epoch, specs)
-            case steps.Start(epoch, specs):
+            case steps.Define(epoch, specs, ports):
+                self._define(name, epoch, specs, self._nics.of(ports))
+            case steps.Start(epoch, specs, ports):
                 self._shutdown_asked_at.pop(name, None)
-                self._define(name, epoch, specs)
+                self._unplug_asked_at.pop(name, None)
+                self._define(name, epoch, specs, self._nics.ready(ports))
                 self._hypervisor.start(name)
             case steps.ShutDown():
                 self._hypervisor.shut_down(name)
@@ -106,6 +121,20 @@ class VmDriver:
                 self._undefine(name)
             case steps.MakeFolder():
                 self._run_directory.make(name, self._hypervisor.socket_owner())
+
+    def _change_ports(self, name: str, action: steps.PortAction) -> None:
+        match action:
+            case steps.Plug(port):
+                (nic,) = self._nics.ready((port,))
+                self._hypervisor.plug(name, nic)
+            case steps.Unplug(port_id):
+                self._unplug_asked_at.setdefault(name, {})[port_id] = datetime.now(UTC)
+                try:
+                    self._hypervisor.unplug(name, port_id)
+                except TemporaryError as error:
+                    # It may well say that the guest has been asked before.
+                    _log.warning("VM %s keeps port %s: %s", name, port_id, error)
+                    raise TemporaryError(KEEPS) from error
 
     def _dock(self, name: str, stored: VmDisks) -> str | None:
         if stored.root is None or not self._run_directory.exists(name):
@@ -142,7 +171,7 @@ class VmDriver:
         """The VMs of which there is a domain, a folder of sockets or a serial log here."""
         return self._hypervisor.vms() | self._logs.vms() | self._run_directory.vms()
 
-    def _define(self, name: str, epoch: int, specs: Specs) -> None:
+    def _define(self, name: str, epoch: int, specs: Specs, nics: tuple[Nic, ...]) -> None:
         stored = self._disks.disks(name)
         if stored.root is None:
             raise TemporaryError("its SSD is gone from this host's store")
@@ -157,6 +186,7 @@ class VmDriver:
                 serial_socket=self._run_directory.serial_socket(name),
                 serial_log=self._logs.path(name),
                 vnc_socket=self._run_directory.vnc_socket(name),
+                nics=nics,
             )
         )
 
@@ -191,6 +221,7 @@ class VmDriver:
     def _undefine(self, name: str) -> None:
         self._hypervisor.undefine(name)
         self._shutdown_asked_at.pop(name, None)
+        self._unplug_asked_at.pop(name, None)
         self._migrations.forget(name)
         self._run_directory.remove(name)
         try:

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from common.schemas.port import PortId
 from common.schemas.vm import Specs
 from common.storage import FileDisk
 
@@ -68,6 +69,10 @@ class Domain:
     """What it was defined with; a guest that is on was started with these. None: that is not known."""
     grows: bool = True
     """Whether its disks can be grown while it is on."""
+    ports: frozenset[PortId] = frozenset()
+    """Those that it has cards for: now, if it is on, else from its next start."""
+    plugs: bool = True
+    """Whether ports can be plugged in and unplugged while it is on."""
     sending: Sending | None = None
     """It is being sent to another host. Looked at before `power`: None and RUNNING means that it is not, and stays."""
 
@@ -86,6 +91,20 @@ class Journey:
 
 
 @dataclass(frozen=True)
+class Nic:
+    """A port as its guest gets it: a card with a MAC address, and a tap that is in a bridge of this host.
+
+    `mtu` is that of the bridge, in octets; 0 while there is none.
+    """
+
+    port: PortId
+    mac: str
+    tap: str
+    bridge: str
+    mtu: int
+
+
+@dataclass(frozen=True)
 class Machine:
     """What a domain is made of. The sockets and the serial log are the hypervisor's to make, in folders that exist."""
 
@@ -97,6 +116,7 @@ class Machine:
     serial_socket: Path
     serial_log: Path
     vnc_socket: Path
+    nics: tuple[Nic, ...] = ()
 
 
 class Hypervisor(Protocol):
@@ -160,6 +180,14 @@ class Hypervisor(Protocol):
 
     def grow_disks(self, vm_uuid: str, specs: Specs) -> None:
         """Grow those disks of a guest that is on that are smaller than `specs` say."""
+        ...
+
+    def plug(self, vm_uuid: str, nic: Nic) -> None:
+        """Plug a card into a guest that is on."""
+        ...
+
+    def unplug(self, vm_uuid: str, port: PortId) -> None:
+        """Ask a guest that is on to let go of the card of a port; it goes when the guest has done so."""
         ...
 
     def screenshot(self, vm_uuid: str) -> bytes:

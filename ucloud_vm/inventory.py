@@ -1,4 +1,4 @@
-"""What there is on this host, told to whoever has the token: the guests, and what of VMs and images is in its store.
+"""What there is on this host, told to whoever has the token: guests, taps, and what of VMs and images is in its store.
 
 It is looked up when it is asked for. Where to ask, and the token, stand in `/v1/status/inventory/<host>`.
 """
@@ -16,6 +16,7 @@ from common.schemas.inventory import Inventory, InventoryDoor
 from common.store import Put, Store, unchanged
 from ucloud_vm.console.access import Access
 from ucloud_vm.hypervisor import Hypervisor
+from ucloud_vm.links import ports_with_taps
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 2.0
@@ -53,6 +54,7 @@ def add_route(app: Flask, access: Access, hypervisor: Hypervisor, store: Shelves
                 guests=hypervisor.vms(),
                 disks=store.vms() if request.args.get("disks") == "1" else None,
                 templates=store.templates(),
+                ports=ports_with_taps(),
             )
         except (Unavailable, TemporaryError) as error:
             return Response(str(error), 503, content_type="text/plain; charset=utf-8")

@@ -17,11 +17,12 @@ import libvirt
 from prometheus_client import Histogram
 
 from common.errors import PermanentError, TemporaryError, UcloudError, Unavailable
+from common.schemas.port import PortId
 from common.schemas.vm import Specs
 from ucloud_vm import domain as description
 from ucloud_vm import libvirt_migration
 from ucloud_vm.accelerator import Accelerator
-from ucloud_vm.hypervisor import Domain, Journey, Machine, OffCause, Power
+from ucloud_vm.hypervisor import Domain, Journey, Machine, Nic, OffCause, Power
 from ucloud_vm.libvirt_traits import Traits, traits_of
 
 _log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ _TASKS = {
     "allow_downtime": "let the VM stand still for longer",
     "send_rest_later": "let the VM go on at its new host",
     "grow_disks": "grow the VM's disks",
+    "plug": "plug the VM into a network",
+    "unplug": "unplug the VM from a network",
     "screenshot": "look at the VM's display",
     "undefine": "undefine the VM",
     "capabilities": "ask for its capabilities",
@@ -148,11 +151,21 @@ class LibvirtHypervisor:
                 # In this order: when it is no longer being sent, what its power is then is what came of it.
                 sending = libvirt_migration.progress(domain) if traits.moves_live else None
                 power, cause = _power(domain)
+                ports = description.read_ports(domain.XMLDesc())
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
                 raise
-            return Domain(mark.epoch, power, cause, mark.specs, traits.grows_disks, sending)
+            return Domain(
+                mark.epoch,
+                power,
+                cause,
+                mark.specs,
+                grows=traits.grows_disks,
+                ports=frozenset(ports),
+                plugs=traits.plugs_ports,
+                sending=sending,
+            )
 
     def vms(self) -> frozenset[str]:
         """See Hypervisor."""
@@ -227,6 +240,20 @@ class LibvirtHypervisor:
                 if size_mib and domain.blockInfo(target)[0] < size_mib * _MIB:
                     domain.blockResize(target, size_mib * _MIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
 
+    def plug(self, vm_uuid: str, nic: Nic) -> None:
+        """See Hypervisor. The next start defines the domain anew, so only the guest that is on is changed."""
+        with self._session("plug") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            if nic.port not in description.read_ports(domain.XMLDesc()):
+                domain.attachDeviceFlags(description.nic_xml(nic), libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def unplug(self, vm_uuid: str, port: PortId) -> None:
+        """See Hypervisor. Of the card's end libvirt tells by an event."""
+        with self._session("unplug") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            if alias := description.read_ports(domain.XMLDesc()).get(port):
+                domain.detachDeviceAlias(alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
     def screenshot(self, vm_uuid: str) -> bytes:
         """See Hypervisor."""
         with self._session("screenshot") as (connection, _):
@@ -284,6 +311,8 @@ class LibvirtHypervisor:
                 connection.registerCloseCallback(self._on_close, None)
                 lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
                 connection.domainEventRegisterAny(None, lifecycle, self._on_lifecycle, None)
+                removed = libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVED
+                connection.domainEventRegisterAny(None, removed, self._on_removed, None)
             except libvirt.libvirtError as error:
                 raise Unavailable("libvirt", f"{self._uri}: {error.get_error_message()}") from error
             self._connection = connection
@@ -316,6 +345,10 @@ class LibvirtHypervisor:
         self._lost.set()
 
     def _on_lifecycle(self, _connection: Any, domain: Any, _event: int, _detail: int, _opaque: object) -> None:
+        if domain.name().startswith(description.NAME_PREFIX):
+            self._tell(domain.UUIDString())
+
+    def _on_removed(self, _connection: Any, domain: Any, _device: str, _opaque: object) -> None:
         if domain.name().startswith(description.NAME_PREFIX):
             self._tell(domain.UUIDString())
 

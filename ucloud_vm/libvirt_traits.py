@@ -13,7 +13,8 @@ ucloud-vm, which may be killed at any time:
 
 libvirtd's end is the end of its guests and their domains: they are deployed anew on their disks, which are real.
 Such a guest answers its power button at once; `virsh destroy` kills it. It has neither serial line nor log, its display
-shows libvirt's logo, its disks don't grow before it is started again, and it moves to another host only when it is off.
+shows libvirt's logo, its disks don't grow and its ports don't change before it is started again, and it moves to
+another host only when it is off. Its ports have no taps, though the bridges of their networks are waited for.
 """
 
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ class Traits:
     shutdown_flags: int
     undefine_flags: int
     grows_disks: bool
+    plugs_ports: bool
     moves_live: bool
 
 
@@ -40,6 +42,7 @@ _QEMU = Traits(
     | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM,
     grows_disks=True,
+    plugs_ports=True,
     moves_live=True,
 )
 _TEST = Traits(
@@ -47,6 +50,7 @@ _TEST = Traits(
     shutdown_flags=0,
     undefine_flags=libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA,
     grows_disks=False,
+    plugs_ports=False,
     moves_live=False,
 )
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from common.decision import Failure
 from common.schemas.vm import Actual, Leaving, MoveReport, MoveState, Placement, Requested
+from ucloud_vm import plugging
 from ucloud_vm.hypervisor import Domain, Journey, OffCause, Power, Sending
 from ucloud_vm.steps import (
     Action,
@@ -113,6 +114,8 @@ class Departure:
             return "it is to be rebooted first"
         if self.leaving.copies_disks and not self._has_requested_sizes(domain):
             return "its disks are not as large as requested yet"
+        if not plugging.fits(self.placement.request.ports, domain):
+            return "its ports are not as requested yet"
         return ""
 
     # --- live ---------------------------------------------------------------------------------------------------------
@@ -243,14 +246,13 @@ def arrive(placement: Placement, observed: Observation, report: MoveReport | Non
     if has_whole_disks(placement, observed):
         return Turn(Actual.MIGRATING, report, reason, (KeepArrivedDisks(),))
     if not is_here:
-        if failure and (failure.permanent or failure.count >= PATIENCE):
-            return fail(failure.reason)
-        # A second disk may have been asked for and be made by the next start only, so it is not missed.
-        if observed.root_mib is None and not placement.copies_disks:
-            return fail("its SSD is not in this host's store: do the hosts share one?")
+        if why := _why_not_here(placement, observed, failure):
+            return fail(why)
         if observed.dock is None:
             disks = (CreateArrivingDisks(placement.request.specs),) if placement.copies_disks else ()
             return Turn(Actual.MIGRATING, report, failure.reason if failure else reason, (*disks, MakeFolder()))
+        if waiting := plugging.waits_for(placement.request.ports, observed):
+            return Turn(Actual.MIGRATING, report, f"{reason}; {waiting}", again_in_s=LOOK_AGAIN_S)
     move = MoveReport(
         epoch=placement.epoch,
         state=MoveState.READY,
@@ -259,6 +261,16 @@ def arrive(placement: Placement, observed: Observation, report: MoveReport | Non
     )
     # Its arrival is told by the hypervisor; a guest that is half here may vanish without a word.
     return Turn(Actual.MIGRATING, move, reason, again_in_s=LOOK_AGAIN_S if domain and not move.has_guest else None)
+
+
+def _why_not_here(placement: Placement, observed: Observation, failure: Failure | None) -> str:
+    """Why this host can't take a VM that has not arrived yet."""
+    if failure and (failure.permanent or failure.count >= PATIENCE):
+        return failure.reason
+    # A second disk may have been asked for and be made by the next start only, so it is not missed.
+    if observed.root_mib is None and not placement.copies_disks:
+        return "its SSD is not in this host's store: do the hosts share one?"
+    return ""
 
 
 def has_whole_disks(placement: Placement, observed: Observation) -> bool:

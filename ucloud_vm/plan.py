@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from common.decision import Decision, Failure
+from common.schemas.port import Port
 from common.schemas.vm import Actual, MoveReport, Placement, Requested, Role, Specs, VmRequest, VmStatus
-from ucloud_vm import moving
+from ucloud_vm import moving, plugging
 from ucloud_vm.hypervisor import Domain, OffCause, Power
 from ucloud_vm.report import NOT_ORDERED, report
 from ucloud_vm.steps import (
@@ -207,7 +208,7 @@ class _Look:
         """First the disks, then the domain: so a domain says that its disks were made."""
         if self._missing_disks():
             return self._do(Actual.DEPLOYING, CreateDisks(self._request.image, self._specs))
-        return self._do(Actual.DEPLOYING, Define(self.placement.epoch, self._specs))
+        return self._do(Actual.DEPLOYING, Define(self.placement.epoch, self._specs, self._ports))
 
     def _missing_disks(self) -> list[str]:
         ssd = [] if self.observed.root_mib is not None else ["SSD"]
@@ -272,10 +273,13 @@ class _Look:
         """Start a guest that is off, unless it is to stay so. Whatever reboots it owes are done by that."""
         if not self._owes_reboot and (rest := self._stay_off(domain)):
             return rest
+        if waiting := plugging.waits_for(self._ports, self.observed):
+            return self._say(Actual.DEPLOYING, waiting, plugging.LOOK_AGAIN_S)
         new = (CreateDisks(self._request.image, self._specs),) if self._missing_disks() else ()
         # That a disk can't be grown is no reason to stay off: it is tried again, and told, when the guest runs.
         grow = (GrowDisks(self._specs),) if self._can_grow(domain) and not self.failure else ()
-        decision = self._do(Actual.STARTING, *new, *grow, Start(self.placement.epoch, self._specs))
+        start = Start(self.placement.epoch, self._specs, self._ports)
+        decision = self._do(Actual.STARTING, *new, *grow, start)
         if not decision.actions or decision.status is None:
             return decision
         status = decision.status.model_copy(update={"reboots": self._request.reboots})
@@ -349,6 +353,10 @@ class _Look:
         return self.placement.request.specs
 
     @property
+    def _ports(self) -> tuple[Port, ...]:
+        return self.placement.request.ports
+
+    @property
     def _reboots_done(self) -> int:
         """A new life on this host owes none of the reboots that were asked of an earlier one."""
         if self.previous is None or self.previous.epoch != self.placement.epoch:
@@ -393,14 +401,24 @@ class _Look:
         return min(_FIRST_RESTART_S * 2.0 ** max(0, kills - 1), _MAX_RESTART_S)
 
     def _rest(self, actual: Actual, domain: Domain) -> Decision[VmStatus, Action]:
-        """The VM is as it is to be; at leisure its disks are made so as well."""
-        return self._do(actual, GrowDisks(self._specs)) if self._can_grow(domain) else self._say(actual)
+        """The VM is as it is to be; at leisure its ports and its disks are made so as well."""
+        plugs = plugging.change(self._ports, self.observed, self.previous.reason if self.previous else "", self.now)
+        chores: tuple[Action, ...] = plugs.actions
+        if domain.power is Power.OFF and domain.specs and not plugging.fits(self._ports, domain):
+            chores = (Define(self.placement.epoch, domain.specs, self._ports),)  # with the disks that it had so far
+        if self._can_grow(domain):
+            chores = (*chores, GrowDisks(self._specs))
+        if not chores:
+            return self._say(actual, plugs.reason, plugs.again_in_s)
+        # One that fails is in no other's way: each is the first in its turn.
+        turn = self.failure.count % len(chores) if self.failure else 0
+        return self._do(actual, *chores[turn:], *chores[:turn], reason=plugs.reason)
 
-    def _do(self, actual: Actual, *actions: Action) -> Decision[VmStatus, Action]:
+    def _do(self, actual: Actual, *actions: Action, reason: str = "") -> Decision[VmStatus, Action]:
         """Take steps, unless that was found to be hopeless."""
         if self.failure and self.failure.permanent:
             return self._say(actual if actual in _AT_REST else Actual.ERROR, self.failure.reason)
-        return Decision(self._status(actual, self.failure.reason if self.failure else ""), actions)
+        return Decision(self._status(actual, self.failure.reason if self.failure else reason), actions)
 
     def _say(self, actual: Actual, reason: str = "", again_in_s: float | None = None) -> Decision[VmStatus, Action]:
         return Decision(self._status(actual, reason), again_in_s=again_in_s)
@@ -413,6 +431,7 @@ class _Look:
                 "generation": self.placement.generation,
                 "reboots": self._reboots_done,
                 "specs": self._specs_in_use(),
+                "addresses": plugging.addresses(self._ports, self.observed.domain),
                 "move": move,
                 "console": None if actual is Actual.DELETED else self.observed.console,
             }

@@ -1,8 +1,10 @@
 """What ucloud_vm's plan is told of a VM on this host, and the steps that it can take with it. Data alone."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from common.schemas.port import Port, PortId
 from common.schemas.vm import Console, Specs
 from ucloud_vm.hypervisor import Domain, Journey
 
@@ -28,14 +30,16 @@ class Define:
 
     epoch: int
     specs: Specs
+    ports: tuple[Port, ...] = ()
 
 
 @dataclass(frozen=True)
 class Start:
-    """Define the VM anew, as its specs may have changed, and start it."""
+    """Define the VM anew, as its specs and ports may have changed, and start it."""
 
     epoch: int
     specs: Specs
+    ports: tuple[Port, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,20 @@ class Suspend:
 @dataclass(frozen=True)
 class Resume:
     """Let a paused guest go on."""
+
+
+@dataclass(frozen=True)
+class Plug:
+    """Give a guest that runs a card for a port."""
+
+    port: Port
+
+
+@dataclass(frozen=True)
+class Unplug:
+    """Ask a guest that runs to let go of the card of a port."""
+
+    port: PortId
 
 
 @dataclass(frozen=True)
@@ -126,7 +144,8 @@ class SendRestLater:
 DiskAction = CreateDisks | CreateArrivingDisks | GrowDisks | RemoveDisks | KeepArrivedDisks | DropArrivingDisks
 SendAction = Send | StopSending | AllowDowntime | SendRestLater
 DomainAction = SetHa | Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | MakeFolder
-Action = DiskAction | SendAction | DomainAction
+PortAction = Plug | Unplug
+Action = DiskAction | SendAction | DomainAction | PortAction
 
 
 @dataclass(frozen=True)
@@ -167,3 +186,7 @@ class Observation:
     guest that runs."""
     disks_arriving: bool = False
     """Its disks were made to be copied into, and nobody has found them whole yet."""
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """The networks of its ports, by their uuids, that this host has no bridge of; each with the reason."""
+    unplug_asked_at: Mapping[PortId, datetime] = field(default_factory=dict)
+    """When this daemon last asked its guest to let go of a port."""

@@ -2,18 +2,21 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 
-from common import keys
+from common import admission, keys
+from common.admission import MOST_PORT_KEYS
 from common.errors import LeadershipLost
+from common.schemas.port import MOST_PORTS, Port
 from common.schemas.record import Record
 from common.schemas.vm import Placement, Requested, VmRequest
 from common.store import Put, absent, led_by
 from tests.integration.ucloud_scheduler.cloud import Cloud
 from ucloud_scheduler.commit import commit
 from ucloud_scheduler.views import Vm
-from ucloud_scheduler.writes import Clear, Place
+from ucloud_scheduler.writes import Clear, Place, Release
 
 LEADER = keys.leader("scheduler")
 
@@ -73,3 +76,34 @@ def test_large_records_are_spread_over_as_many_transactions_as_etcd_needs(cloud:
     outcomes = list(commit(cloud.store, led_by(LEADER, elected_at), writes, _ignore))
     assert sum(len(outcome.done) for outcome in outcomes) == 30
     assert len(outcomes) == 3
+
+
+def _port(number: int, groups: tuple[str, ...]) -> Port:
+    return Port(
+        id=f"{number:010x}",
+        network="n",
+        ipv6=IPv6Address(f"fd00:9::{1 + number}"),
+        ipv4=IPv4Address(f"10.0.0.{1 + number}"),
+        prefixes=tuple(IPv6Network((0xFD00_000A_0000_0000 + 8 * number + each << 64, 64)) for each in range(6)),
+        security_groups=groups,
+    )
+
+
+def test_a_vm_is_released_with_all_that_its_ports_hold_however_much(cloud: Cloud, elected_at: int) -> None:
+    for key in (keys.network("n"), keys.security_group("g"), keys.security_group("h")):
+        cloud.put(key, b"{}")
+    before = cloud.store.list(keys.ROOT).entries
+    groups = (*[("g", "h")] * 4, *[("g",)] * 4)
+    request = cloud.add_vm(ports=tuple(_port(number, groups[number]) for number in range(MOST_PORTS)))
+    assert len(admission.port_keys(request)) == MOST_PORT_KEYS
+    entry = cloud.store.get(keys.vm(request.uuid))
+    assert entry
+    others = [_place(cloud, cloud.add_vm()) for _ in range(50)]
+    release = Release(Vm(request.uuid, request, entry.mod_revision), request)
+    outcomes = list(commit(cloud.store, led_by(LEADER, elected_at), [release, *others], _ignore))
+    assert sum(len(outcome.done) for outcome in outcomes) == 51
+    for write in others:
+        cloud.remove(keys.placement("h1", write.vm.uuid))
+        step = admission.release_vm(write.placement.request, write.vm.revision)
+        cloud.store.commit(step.compares, step.operations)
+    assert cloud.store.list(keys.ROOT).entries == before

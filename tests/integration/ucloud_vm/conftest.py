@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,22 +17,30 @@ from devcloud.network import Network
 from tests.integration.ucloud_vm.rig import BLANK, IMAGE, Rig
 
 
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return int(probe.getsockname()[1])
+@pytest.fixture(scope="session")
+def network() -> Iterator[Network]:
+    """The network between the hosts and this machine."""
+    network = Network(f"vm-{os.getpid()}", secrets.token_hex(5))
+    network.create()
+    yield network
+    network.remove()
 
 
 @pytest.fixture(scope="session")
-def host_rig(etcd: EtcdCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def etcd(network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+    """An etcd of one member that the hosts reach, in place of the one that all other tests share."""
+    with EtcdCluster(tmp_path_factory.mktemp("etcd"), address=network.control_address) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def host_rig(etcd: EtcdCluster, network: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A host with libvirtd and the image of the guest in its store."""
-    network = Network(f"vm-{os.getpid()}", secrets.token_hex(5))
     run = Path(f"/run/ucloud-test-{os.getpid()}")  # short, for the paths of sockets
     host = VmHost(1, network, tmp_path_factory.mktemp("h1"), run)
     store = Store(EtcdOptions(etcd.endpoints))
-    network.create()
     host.create()
-    rig = Rig(host, store, etcd.endpoints, _free_port())
+    rig = Rig(host, store, etcd.endpoints)
     try:
         shutil.copyfile(build_image(), rig.images.staging(IMAGE))
         rig.images.import_template(IMAGE, rig.images.staging(IMAGE))
@@ -44,7 +51,6 @@ def host_rig(etcd: EtcdCluster, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield rig
     finally:
         rig.end()
-        network.remove()
         store.close()
         shutil.rmtree(run)
 
@@ -54,7 +60,7 @@ def second_rig(host_rig: Rig, etcd: EtcdCluster, tmp_path_factory: pytest.TempPa
     """Another host in the same network, which shares the store of the first one."""
     host = VmHost(2, host_rig.host.network, tmp_path_factory.mktemp("h2"), host_rig.host.run / "h2")
     host.create()
-    rig = Rig(host, host_rig.store, etcd.endpoints, _free_port(), host_rig.store_directory)
+    rig = Rig(host, host_rig.store, etcd.endpoints, host_rig.store_directory)
     try:
         rig.start("libvirtd")
         yield rig

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from common import keys
+from common.schemas.port import Port
 from common.schemas.vm import Actual, Leaving, MoveState, Placement, Requested, Role, VmRequest, VmStatus
 from devcloud.errors import DeadlineExceeded
 from devcloud.waiting import wait_for
@@ -44,6 +45,7 @@ class Vm:
     generation: int = 1
     requested: Requested = Requested.RUNNING
     image: str = IMAGE
+    ports: tuple[Port, ...] = ()
 
     def request(self) -> VmRequest:
         """What its owner wants; forced, as a guest without a system answers no power button."""
@@ -57,6 +59,7 @@ class Vm:
             force=True,
             generation=self.generation,
             created_at=datetime.now(UTC),
+            ports=self.ports,
         )
 
     def order(self, **more: object) -> Placement:

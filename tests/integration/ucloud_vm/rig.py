@@ -16,6 +16,8 @@ import requests
 import websocket
 
 from common import keys
+from common.schemas.network import DNS_V6, GATEWAY, GATEWAY_MAC, METADATA_V6, NetworkRequest
+from common.schemas.port import Port
 from common.schemas.vm import Actual, Event, Placement, Requested, Specs, VmRequest, VmStatus
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
@@ -31,6 +33,7 @@ BLANK = "00000000-0000-4000-8000-00000000001b"
 
 SPECS = Specs(cpu=1, ram_mib=96, ssd_mib=256)
 BOOT_S = 90
+_PORT = 9703
 _BOOT_ID = re.compile(r"boot-id ([0-9a-f-]{36})")
 
 
@@ -38,12 +41,12 @@ class Rig:
     """The host, its programs, and what a test asks of them."""
 
     def __init__(
-        self, host: VmHost, store: Store, endpoints: tuple[str, ...], port: int, store_directory: Path | None = None
+        self, host: VmHost, store: Store, endpoints: tuple[str, ...], store_directory: Path | None = None
     ) -> None:
         """`store_directory` is that of another host if they share one."""
         self.host = host
         self.store = store
-        self.port = port
+        self.url = f"http://[{host.address}]:{_PORT}"
         self.store_directory = store_directory or host.data / "store"
         self.images = DirectoryStore(StorageSettings(ssd_directory=self.store_directory))
         self.libvirt_uri = f"qemu+unix:///system?socket={host.run}/libvirt/libvirt-sock"
@@ -51,7 +54,8 @@ class Rig:
         self._environment = {
             **os.environ,
             "UCLOUD_ETCD_ENDPOINTS": ",".join(endpoints),
-            "UCLOUD_HEALTH_PORT": str(port),
+            "UCLOUD_HEALTH_ADDRESS": host.address,
+            "UCLOUD_HEALTH_PORT": str(_PORT),
             "UCLOUD_HOST_NAME": host.name,
             "UCLOUD_STORAGE_SSD_DIRECTORY": str(self.store_directory),
             "UCLOUD_STORAGE_HDD_DIRECTORY": str(host.data / "hdd"),
@@ -78,7 +82,7 @@ class Rig:
 
     def begin(self, program: str, **settings: str) -> None:
         """Start a program that may not be well at once."""
-        command = self.host.libvirtd() if program == "libvirtd" else [sys.executable, "-m", "ucloud_vm"]
+        command = self.host.libvirtd() if program == "libvirtd" else self._ucloud_vm()
         environment = {**self._environment, **settings}
         with self.log_file(program).open("ab") as log:
             self._programs[program] = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
@@ -95,7 +99,7 @@ class Rig:
     def try_start(self) -> tuple[int, str]:
         """Run a second ucloud-vm, which should end by itself: its exit status and what it says."""
         done = subprocess.run(
-            [sys.executable, "-m", "ucloud_vm"],
+            self._ucloud_vm(),
             env=self._environment,
             capture_output=True,
             text=True,
@@ -103,6 +107,9 @@ class Rig:
             timeout=30,
         )
         return done.returncode, done.stderr
+
+    def _ucloud_vm(self) -> list[str]:
+        return self.host.enter(sys.executable, "-m", "ucloud_vm")
 
     def kill(self, program: str, number: signal.Signals = signal.SIGKILL) -> int:
         """End a program; returns its exit status."""
@@ -128,7 +135,7 @@ class Rig:
 
         def look() -> bool:
             try:
-                return problem in requests.get(f"http://[::1]:{self.port}/healthz", timeout=2).text
+                return problem in requests.get(f"{self.url}/healthz", timeout=2).text
             except requests.RequestException:
                 return False
 
@@ -137,7 +144,7 @@ class Rig:
     def is_well(self) -> bool:
         """Whether ucloud-vm says that it is well."""
         try:
-            return requests.get(f"http://[::1]:{self.port}/healthz", timeout=2).ok
+            return requests.get(f"{self.url}/healthz", timeout=2).ok
         except requests.RequestException:
             return False
 
@@ -155,6 +162,7 @@ class Rig:
         force: bool = False,
         reboots: int = 0,
         ha: bool = True,
+        ports: tuple[Port, ...] = (),
     ) -> None:
         """Write a placement as the scheduler does."""
         now = datetime.now(UTC)
@@ -170,6 +178,7 @@ class Rig:
             ha=ha,
             generation=generation,
             created_at=now,
+            ports=ports,
         )
         placement = Placement(epoch=epoch, generation=generation, request=request, placed_at=now)
         self.put(keys.placement(self.host.name, vm_uuid), placement.to_json())
@@ -244,7 +253,7 @@ class Rig:
 
     def figure(self, sample: str) -> float:
         """What ucloud-vm tells Prometheus of a sample, which is named as there, labels included."""
-        text = requests.get(f"http://[::1]:{self.port}/metrics", timeout=20).text
+        text = requests.get(f"{self.url}/metrics", timeout=20).text
         values = [line.split()[-1] for line in text.splitlines() if line.startswith(f"{sample} ")]
         return float(values[0]) if values else 0.0
 
@@ -308,9 +317,39 @@ class Rig:
 
     def listening(self, pid: int) -> list[str]:
         """The TCP and UDP sockets on which a process listens."""
-        inside = ["ip", "netns", "exec", self.host.network.namespace(self.host.name), "ss", "-Hlntup"]
-        lines = subprocess.run(inside, check=True, capture_output=True, text=True).stdout.splitlines()
+        lines = self.inside("ss", "-Hlntup").splitlines()
         return [line for line in lines if f"pid={pid}," in line]
+
+    def add_network(self, network: NetworkRequest) -> None:
+        """Have a network in etcd, without a bridge anywhere."""
+        self.put(keys.network(network.uuid), network.to_json())
+
+    def add_bridge(self, network: NetworkRequest, mtu: int) -> None:
+        """Make the bridge of a network as ucloud-net does: it is up when all else is done."""
+        bridge = network.bridge
+        self.ip(f"link add {bridge} address {GATEWAY_MAC} mtu {mtu} type bridge mcast_snooping 0")
+        self.inside("sh", "-c", f"echo 1 > /proc/sys/net/ipv6/conf/{bridge}/addr_gen_mode")
+        for address in (f"{GATEWAY}/64", f"{METADATA_V6}/128", f"{DNS_V6}/128"):
+            self.ip(f"address add {address} dev {bridge} nodad")
+        self.ip(f"link set {bridge} up")
+        self.ip(f"route add {network.prefix} dev {bridge} metric {network.vni}")
+
+    def links(self, start: str) -> dict[str, str]:
+        """The links of the host whose names begin so, each with the whole line that ip tells of it."""
+        lines = self.inside("ip", "-o", "link", "show").splitlines()
+        found = {line.split()[1].rstrip(":").partition("@")[0]: line for line in lines}
+        return {name: line for name, line in found.items() if name.startswith(start)}
+
+    def ip(self, command: str) -> None:
+        """Have ip do something on the host."""
+        self.inside("ip", *command.split())
+
+    def inside(self, *command: str) -> str:
+        """What a command says in the host's network namespace."""
+        namespace = self.host.network.namespace(self.host.name)
+        return subprocess.run(
+            ["ip", "netns", "exec", namespace, *command], check=True, capture_output=True, text=True
+        ).stdout
 
     def pass_time(self, duration_s: float) -> None:
         """Let time pass, so that something is cut off at another point."""

@@ -9,12 +9,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.errors import PermanentError, TemporaryError
+from common.schemas.port import MOST_PORTS
 from common.schemas.vm import Specs
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.rig import BLANK, Rig
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.figures import libvirt_call_seconds
-from ucloud_vm.hypervisor import Hypervisor, Machine, OffCause, Power
+from ucloud_vm.hypervisor import Hypervisor, Machine, Nic, OffCause, Power
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
 
 SPECS = Specs(cpu=1, ram_mib=64, ssd_mib=64)
@@ -194,3 +195,50 @@ def test_a_disk_grows_under_its_guest_or_the_hypervisor_says_that_it_can_not(
         assert root is not None
         assert root.size_mib == found_mib
     assert f"{100 * 1024 * 1024}" in setting.virsh("domblkinfo", f"ucloud-{machine.vm_uuid}", "vda")
+
+
+NIC = Nic("b000000001", "02:b0:00:00:00:01", "tapb000000001", "ucbr99", 1400)
+
+
+@pytest.fixture
+def bridge(setting: Setting) -> Iterator[None]:
+    """The bridge that the card is to be in."""
+    setting.rig.ip(f"link add {NIC.bridge} mtu {NIC.mtu} type bridge")
+    setting.rig.ip(f"link set {NIC.bridge} up")
+    yield
+    setting.rig.ip(f"link delete {NIC.bridge}")
+
+
+def test_ports_are_what_it_was_defined_with(setting: Setting, machine: Machine, bridge: None) -> None:
+    vm = machine.vm_uuid
+    for nics in ((NIC,), ()):
+        setting.hypervisor.define(replace(machine, nics=nics))
+        for step in (setting.hypervisor.find, setting.hypervisor.start, setting.hypervisor.power_off):
+            step(vm)
+            domain = setting.hypervisor.find(vm)
+            assert domain is not None
+            assert domain.ports == {nic.port for nic in nics}
+
+
+def test_a_port_is_plugged_into_a_guest_or_the_hypervisor_says_that_it_can_not(
+    setting: Setting, machine: Machine, bridge: None
+) -> None:
+    vm = machine.vm_uuid
+    setting.hypervisor.start(vm)
+    domain = setting.hypervisor.find(vm)
+    assert domain is not None
+    if not domain.plugs:
+        return
+    for number in range(MOST_PORTS):
+        nic = replace(NIC, port=f"b00000001{number}", mac=f"02:b0:00:00:01:0{number}", tap=f"tapb00000001{number}")
+        for _ in range(2):
+            setting.hypervisor.plug(vm, nic)
+        domain = setting.hypervisor.find(vm)
+        assert domain is not None
+        assert len(domain.ports) == number + 1
+        assert f"mtu {NIC.mtu}" in setting.rig.links(nic.tap)[nic.tap]
+    # This guest, which has no system, does not let go of it.
+    setting.hypervisor.unplug(vm, "b000000010")
+    setting.hypervisor.unplug(vm, "b0000000ff")
+    setting.hypervisor.power_off(vm)
+    assert setting.rig.links("tap") == {}

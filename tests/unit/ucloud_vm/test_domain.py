@@ -10,8 +10,18 @@ from common.schemas.vm import Specs
 from common.storage import FileDisk
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.destination import Files
-from ucloud_vm.domain import NAMESPACE, Mark, disk_caches, qemu_owner, read_mark, relocate, to_xml
-from ucloud_vm.hypervisor import Machine
+from ucloud_vm.domain import (
+    NAMESPACE,
+    Mark,
+    disk_caches,
+    nic_xml,
+    qemu_owner,
+    read_mark,
+    read_ports,
+    relocate,
+    to_xml,
+)
+from ucloud_vm.hypervisor import Machine, Nic
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 MACHINE = Machine(
@@ -24,6 +34,9 @@ MACHINE = Machine(
     serial_log=Path("/log/s&t.log"),
     vnc_socket=Path("/run/v.sock"),
 )
+
+
+NIC = Nic("00000000a1", "02:00:00:00:00:a1", "tap00000000a1", "ucbr77", 1430)
 
 
 def describe(machine: Machine = MACHINE, accelerator: Accelerator = Accelerator.TCG) -> ET.Element:
@@ -96,6 +109,45 @@ def test_consoles_are_unix_sockets_and_nothing_listens_on_the_network() -> None:
     log = serial.find("log")
     assert log is not None
     assert log.attrib == {"file": "/log/s&t.log", "append": "on"}
+
+
+def test_a_port_is_a_card_with_its_mac_and_a_tap_in_the_bridge_of_its_network() -> None:
+    second = Nic("00000000b2", "02:00:00:00:00:b2", "tap00000000b2", "ucbr78", 0)
+    cards = describe(replace(MACHINE, nics=(NIC, second))).findall("devices/interface")
+    assert [card.get("type") for card in cards] == ["bridge", "bridge"]
+    assert {part.tag: part.attrib for part in cards[0]} == {
+        "mac": {"address": "02:00:00:00:00:a1"},
+        "source": {"bridge": "ucbr77"},
+        "target": {"dev": "tap00000000a1"},
+        "model": {"type": "virtio"},
+        "mtu": {"size": "1430"},
+        "rom": {"enabled": "no"},
+    }
+    assert cards[1].find("mtu") is None
+    assert nic_xml(NIC) == ET.tostring(cards[0], encoding="unicode").replace("\n", "").replace("  ", "")
+
+
+def test_there_are_root_ports_for_all_cards_that_a_guest_may_get() -> None:
+    ports = describe().findall("devices/controller[@model='pcie-root-port']")
+    assert len(ports) == 12
+
+
+def test_the_ports_of_a_domain_are_read_from_its_taps() -> None:
+    described = to_xml(replace(MACHINE, nics=(NIC,)), Accelerator.TCG)
+    assert read_ports(described) == {"00000000a1": ""}
+    live = described.replace("<rom ", '<alias name="net0"/><rom ')
+    assert read_ports(live) == {"00000000a1": "net0"}
+    assert read_ports(described.replace("tap00000000a1", "vnet7")) == {}
+
+
+def test_on_another_host_its_cards_are_the_same() -> None:
+    here = to_xml(replace(MACHINE, nics=(NIC,)), Accelerator.TCG)
+    moved = relocate(here, 9, Files("/b/root", "", "/b/s.sock", "/b/s.log", "/b/v.sock"))
+    cards = [
+        [(part.tag, part.attrib) for part in ET.fromstring(xml).iterfind("devices/interface/*")]  # noqa: S314
+        for xml in (here, moved)
+    ]
+    assert cards[0] == cards[1]
 
 
 @pytest.mark.parametrize("metadata", ["", "<vm/>", "<vm epoch='x'/>", "<vm epoch='-1'/>", "<a"])

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.decision import Decision, Failure
+from common.schemas.port import Port
 from common.schemas.vm import (
     Actual,
     Console,
@@ -24,6 +26,7 @@ from common.schemas.vm import (
 from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, Journey, OffCause, Power, Sending
 from ucloud_vm.moving import CUT_OFF, DOWNTIMES_MS, HAS_MOVED
+from ucloud_vm.nics import NO_BRIDGE
 from ucloud_vm.plan import GIVEN_UP, NOT_WHOLE, Planner
 from ucloud_vm.steps import Action, Observation, Sent
 
@@ -37,6 +40,7 @@ EPOCH, NEXT = 4, 5
 """Of the placement on the old host, and of the one on the new."""
 
 DISKS = Observation(CONSOLE, root_mib=1024, disk_files=True)
+PORT = Port(id="00000000a1", network="6b1c7c1e-0000-4000-8000-000000000001", ipv6=IPv6Address("fd00::1"))
 HALF = Sending(percent=50, passes=1, max_downtime_ms=300)
 
 
@@ -85,6 +89,11 @@ def coming(
         coming_from="h1",
         copies_disks=copies_disks,
     )
+
+
+def with_ports(placement: Placement) -> Placement:
+    """The order, of a VM with a port."""
+    return placement.model_copy(update={"request": placement.request.model_copy(update={"ports": (PORT,)})})
 
 
 def told(state: MoveState, actual: Actual = Actual.MIGRATING, since_s: float = 5, **move: object) -> VmStatus:
@@ -380,6 +389,27 @@ def test_a_host_that_can_not_take_it_says_so(observed: Observation, failure: Fai
     assert decision.status.move is not None
     assert why in decision.status.move.reason
     assert outcome(decide(coming(), replace(DISKS, dock=URI), decision.status)) == outcome(decision)
+
+
+def test_a_host_is_ready_when_it_has_the_bridges_of_its_networks() -> None:
+    order = with_ports(coming())
+    docked = replace(DISKS, dock=URI, run_files=True)
+    waiting = decide(order, replace(docked, lacking={PORT.network: NO_BRIDGE}))
+    assert waiting.status is not None
+    assert (waiting.actions, waiting.status.move) == ((), None)
+    assert waiting.status.reason == f"it comes from h1; waiting for network {PORT.network}: {NO_BRIDGE}"
+    ready = decide(order, docked, waiting.status)
+    assert ready.status is not None
+    assert ready.status.move == MoveReport(epoch=NEXT, state=MoveState.READY, uri=URI)
+
+
+def test_a_guest_with_other_ports_than_requested_is_not_sent() -> None:
+    assert [type(action) for action in decide(leaving(), seen(Power.RUNNING), QUIET).actions] == [steps.Send]
+    refused = decide(with_ports(leaving()), seen(Power.RUNNING), QUIET)
+    assert refused.status is not None
+    assert refused.status.move is not None
+    assert (refused.actions, refused.status.move.state) == ((), MoveState.FAILED)
+    assert "ports are not as requested" in refused.status.move.reason
 
 
 def test_a_host_tries_again_before_it_gives_up() -> None:

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import IPv6Address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.decision import Decision, Failure
+from common.schemas.port import Port
 from common.schemas.vm import (
     EVENTS_KEPT,
     Actual,
@@ -45,6 +47,7 @@ def order(
     epoch: int = 1,
     reboots: int = 0,
     force: bool = False,
+    ports: tuple[Port, ...] = (),
     **specs: int,
 ) -> Placement:
     request = VmRequest(
@@ -58,6 +61,7 @@ def order(
         reboots=reboots,
         generation=generation,
         created_at=ago(900),
+        ports=ports,
     )
     return Placement(epoch=epoch, generation=generation, request=request, placed_at=ago(800))
 
@@ -627,6 +631,8 @@ def answered(observed: Observation, action: Action) -> Observation:
 # --- whatever it is told ----------------------------------------------------------------------------------------------
 
 times = st.floats(0, 900).map(ago)
+PORTS = tuple(Port(id=f"00000000a{n}", network=f"net{n}", ipv6=IPv6Address(n + 1)) for n in range(2))
+some_ports = st.sampled_from([(), PORTS[:1], PORTS])
 placements = st.builds(
     order,
     requested=st.sampled_from(Requested),
@@ -634,6 +640,7 @@ placements = st.builds(
     epoch=st.integers(1, 3),
     reboots=st.integers(0, 2),
     force=st.booleans(),
+    ports=some_ports,
     ssd_mib=st.sampled_from([1024, 2048]),
     hdd_mib=st.sampled_from([0, 8]),
 )
@@ -641,7 +648,14 @@ started_with = st.none() | st.builds(
     lambda hdd_mib: SPECS.model_copy(update={"hdd_mib": hdd_mib}), st.sampled_from([0, 8])
 )
 domains = st.builds(
-    Domain, st.integers(1, 3), st.sampled_from(Power), st.sampled_from(OffCause), started_with, st.booleans()
+    Domain,
+    st.integers(1, 3),
+    st.sampled_from(Power),
+    st.sampled_from(OffCause),
+    started_with,
+    st.booleans(),
+    ports=some_ports.map(lambda ports: frozenset(port.id for port in ports)),
+    plugs=st.booleans(),
 )
 observations = st.builds(
     Observation,
@@ -653,6 +667,8 @@ observations = st.builds(
     run_files=st.booleans(),
     shutdown_asked_at=st.none() | times,
     obstacle=st.sampled_from(["", "", "the store is not there"]),
+    lacking=st.sampled_from([{}, {"net1": "there is no bridge"}]),
+    unplug_asked_at=st.dictionaries(st.sampled_from([port.id for port in PORTS]), times),
 )
 events = st.builds(Event, at=times, what=st.sampled_from(Actual).map(str))
 statuses = st.builds(
@@ -682,7 +698,7 @@ def is_allowed(action: Action, placement: Placement | None, domain: Domain | Non
             return requested is Requested.DELETED and domain is None
         case steps.CreateDisks():
             return requested not in (None, Requested.DELETED) and not runs
-        case steps.GrowDisks():
+        case steps.GrowDisks() | steps.Plug() | steps.Unplug():
             return requested not in (None, Requested.DELETED) and domain is not None
         case steps.Undefine():
             return requested in (None, Requested.DELETED) and not runs
@@ -728,7 +744,7 @@ def test_it_says_nothing_that_is_not_so(
     owes_reboot = same_life and previous is not None and previous.reboots < placement.request.reboots
     if is_ours and placement.request.requested is Requested.RUNNING and not owes_reboot:
         assert reported.actual is Actual.RUNNING
-        assert all(isinstance(action, steps.GrowDisks) for action in decision.actions)
+        assert all(isinstance(action, steps.GrowDisks | steps.PortAction) for action in decision.actions)
 
 
 def carried_out(observed: Observation, action: Action) -> Observation:
@@ -744,10 +760,12 @@ def carried_out(observed: Observation, action: Action) -> Observation:
                 root_mib=max(observed.root_mib, specs.ssd_mib) if observed.root_mib else None,
                 hdd_mib=max(observed.hdd_mib, specs.hdd_mib) if observed.hdd_mib else None,
             )
-        case steps.Define(epoch, specs):
-            return replace(observed, domain=Domain(epoch, Power.OFF, specs=specs), run_files=True)
-        case steps.Start(epoch, specs):
-            return replace(observed, domain=Domain(epoch, Power.RUNNING, specs=specs), shutdown_asked_at=None)
+        case steps.Define(epoch, specs, ports):
+            domain = Domain(epoch, Power.OFF, specs=specs, ports=frozenset(port.id for port in ports))
+            return replace(observed, domain=domain, run_files=True)
+        case steps.Start(epoch, specs, ports):
+            domain = Domain(epoch, Power.RUNNING, specs=specs, ports=frozenset(port.id for port in ports))
+            return replace(observed, domain=domain, shutdown_asked_at=None)
         case steps.ShutDown():
             return replace(observed, shutdown_asked_at=NOW)
         case steps.Undefine():
@@ -755,8 +773,14 @@ def carried_out(observed: Observation, action: Action) -> Observation:
         case steps.RemoveDisks():
             return replace(observed, root_mib=None, hdd_mib=None, disk_files=False)
     assert observed.domain is not None
-    power = {steps.PowerOff: Power.OFF, steps.Suspend: Power.PAUSED, steps.Resume: Power.RUNNING}[type(action)]
-    return replace(observed, domain=replace(observed.domain, power=power, off_cause=OffCause.DESTROYED))
+    if isinstance(action, steps.PortAction):
+        had = observed.domain.ports
+        has = had | {action.port.id} if isinstance(action, steps.Plug) else had - {action.port}
+        domain = replace(observed.domain, ports=has)
+    else:
+        power = {steps.PowerOff: Power.OFF, steps.Suspend: Power.PAUSED, steps.Resume: Power.RUNNING}[type(action)]
+        domain = replace(observed.domain, power=power, off_cause=OffCause.DESTROYED)
+    return replace(observed, domain=domain)
 
 
 @settings(max_examples=500, deadline=None)
