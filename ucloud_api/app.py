@@ -20,8 +20,12 @@ from ucloud_api import (
     idempotency,
     image,
     moves,
+    network,
+    port,
     problems,
+    security_group,
     session,
+    ssh_key,
     user,
     vm,
     why,
@@ -49,7 +53,8 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    for module in (session, user, vm, moves, console, host, image, events, doctor, why):
+    things = (vm, port, moves, console, host, image, network, security_group)
+    for module in (session, user, ssh_key, *things, events, doctor, why):
         app.register_api(module.blueprint)
     problems.register(app)
     _count(app, HttpMetrics(state.metrics.registry))

@@ -20,10 +20,10 @@ class Creation:
     """Something new, whose path will be `location`; `what` is what others may change meanwhile, in words.
 
     `draft` gives the resource as JSON and the transaction that makes it, anew for each try. `refuse(conflict)` raises
-    an ApiProblem where a condition failed for good; else it is tried again.
+    an ApiProblem where a condition failed for good; else it is tried again. `cache` follows it, if any does.
     """
 
-    cache: Cache[Any]
+    cache: Cache[Any] | None
     location: str
     what: str
     draft: Callable[[], tuple[bytes, Step]]
@@ -44,6 +44,7 @@ def make(state: State, creation: Creation) -> Response:
                 raise
             creation.refuse(conflict)
             continue
-        state.wrote(creation.cache, revision)
+        if creation.cache:
+            state.wrote(creation.cache, revision)
         return json_answer(resource, creation.status, {"Location": creation.location, "ETag": etag(revision)})
     raise AssertionError("attempts ends with an error")

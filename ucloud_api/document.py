@@ -18,7 +18,8 @@ from ucloud_api.problems import documented
 
 _LOGIN = keys.SESSION.rstrip("/")
 _COMPONENTS = "#/components/schemas/"
-_WITH_ETAG = frozenset(f"{_COMPONENTS}{model}" for model in ("Vm", "Image", "Host", "User"))
+_ETAGGED = ("Vm", "Image", "Network", "SecurityGroup", "Host", "User", "SshKey")
+_WITH_ETAG = frozenset(f"{_COMPONENTS}{model}" for model in _ETAGGED)
 _BEARER = {
     "type": "http",
     "scheme": "bearer",
@@ -104,7 +105,7 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         responses["412"] = documented(412)[412]
     for status, response in responses.items():
         headers = {**_HEADERS.get(status, {}), **_headers_of(response)}
-        if (method, status) in (("post", "201"), ("post", "202")) and "{" not in path:
+        if method == "post" and (status == "201" or (status == "202" and "{" not in path)):
             headers |= _LOCATION
         if headers:
             response["headers"] = {**response.get("headers", {}), **headers}
@@ -121,7 +122,7 @@ def _parameters(path: str, method: str, responses: dict[str, Any]) -> list[dict[
         case "post" if path in KEYLESS:
             return []
         case "post":
-            return [_KEY, _IF_MATCH] if "{" in path else [_KEY]
+            return [_KEY, _IF_MATCH] if "{" in path and "201" not in responses else [_KEY]
     return [_IF_MATCH]
 
 

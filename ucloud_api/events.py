@@ -14,7 +14,7 @@ from common import keys
 from common.errors import MalformedRecord, Unavailable
 from common.schemas.event import EventRecord
 from common.store import Entry, Range
-from ucloud_api import image, models, vm
+from ucloud_api import image, models, network, security_group, vm
 from ucloud_api.answers import answer, watchable
 from ucloud_api.auth import Caller, current_caller, require_admin
 from ucloud_api.event_feed import topic
@@ -47,6 +47,18 @@ def vm_events(path: models.ThingPath, query: models.EventQuery) -> Response:
 def image_events(path: models.ThingPath, query: models.EventQuery) -> Response:
     """The events of an image, oldest first, also of one that is gone by now; with ?watch=1 a stream of them."""
     return _events_of_uuid("image", str(path.uuid), query, image.read)
+
+
+@blueprint.get("/network/<uuid>/events", summary="List what happened to a network", responses=_ANSWERS)
+def network_events(path: models.ThingPath, query: models.EventQuery) -> Response:
+    """The events of a network, oldest first, also of one that is gone by now; with ?watch=1 a stream of them."""
+    return _events_of_uuid("network", str(path.uuid), query, network.read)
+
+
+@blueprint.get("/security-group/<uuid>/events", summary="List what happened to a security group", responses=_ANSWERS)
+def security_group_events(path: models.ThingPath, query: models.EventQuery) -> Response:
+    """The events of a security group, oldest first, also of one that is gone; with ?watch=1 a stream of them."""
+    return _events_of_uuid("security-group", str(path.uuid), query, security_group.read)
 
 
 @blueprint.get("/host/<name>/events", summary="List what happened to a host", responses=_ANSWERS)

@@ -6,6 +6,7 @@ Every change of a VM goes through `decide`, whichever route it came by.
 from dataclasses import dataclass
 from datetime import datetime
 
+from common.schemas.port import Port
 from common.schemas.size import human_size
 from common.schemas.vm import ALLOWED_VERBS, Actual, Requested, Specs, Verb, VmRequest
 from ucloud_api.problems import ApiProblem, FieldProblem
@@ -32,6 +33,8 @@ class Wish:
     sizes: dict[str, int] | None = None
     placing: dict[str, object] | None = None
     """Fields of the request that say where it goes."""
+    ports: tuple[Port, ...] | None = None
+    """All that it is to have."""
 
 
 def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmRequest:
@@ -47,15 +50,16 @@ def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmR
     if wish.name not in (None, current.name):
         _check(current, actual, Verb.RENAME, "name")
         wanted = wanted.model_copy(update={"name": wish.name})
-    if wish.protected not in (None, current.protected):
+    said = {"protected": current.protected if wish.protected is None else wish.protected, **(wish.placing or {})}
+    changes = {field: value for field, value in said.items() if value != getattr(current, field)}
+    if changes:
         if doomed:
-            raise _refused(current, actual, "protected", "can't be changed now")
-        wanted = wanted.model_copy(update={"protected": wish.protected})
-    placing = {field: value for field, value in (wish.placing or {}).items() if value != getattr(current, field)}
-    if placing:
-        if doomed:
-            raise _refused(current, actual, next(iter(placing)), "can't be changed now")
-        wanted = wanted.model_copy(update=placing)
+            raise _refused(current, actual, next(iter(changes)), "can't be changed now")
+        wanted = wanted.model_copy(update=changes)
+    if wish.ports not in (None, current.ports):
+        if Verb.RESIZE not in ALLOWED_VERBS[actual]:
+            raise _refused(current, actual, "ports", "can't be changed now")
+        wanted = wanted.model_copy(update={"ports": wish.ports})
     if wish.sizes:
         _check(current, actual, Verb.RESIZE, "specs")
         wanted = wanted.model_copy(update={"specs": _grown(current.specs, wish.sizes)})

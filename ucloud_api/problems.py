@@ -64,8 +64,8 @@ class ApiProblem(UcloudError):
 
 
 def not_found(kind: str, name: str, hint: str = "") -> ApiProblem:
-    """404 for a thing of a kind (`VM`, `host`, `image`)."""
-    return ApiProblem(404, f"{kind.lower()}-not-found", f'there is no {kind} "{name}"{hint}')
+    """404 for a thing of a kind (`VM`, `host`, `security group`)."""
+    return ApiProblem(404, f"{kind.lower().replace(' ', '-')}-not-found", f'there is no {kind} "{name}"{hint}')
 
 
 def name_taken(kind: str, name: str, holder: str) -> ApiProblem:

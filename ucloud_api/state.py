@@ -20,6 +20,7 @@ from common.lent_lease import LentLease
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
+from common.schemas.network import NetworkRequest, SecurityGroup
 from common.schemas.record import Record
 from common.schemas.user import Account, Session
 from common.schemas.verdict import Verdict
@@ -27,6 +28,7 @@ from common.schemas.vm import Placement, VmRequest, VmStatus
 from common.settings import Settings
 from common.store import EtcdOptions, Store
 from ucloud_api.event_feed import EventFeed
+from ucloud_api.followed import Followed
 from ucloud_api.guard import Guard
 from ucloud_api.journal import Journal
 from ucloud_api.last_writes import LastWrites
@@ -48,7 +50,7 @@ _TRUSTED_S = 0.1
 _FRESH_S = 1.5
 """How long a watch may take to tell of a write before the prefix is listed beside it; it tells of each second."""
 
-FOLLOWED = (keys.VM, keys.IMAGE, keys.HOST, keys.ACCOUNT, keys.SESSION)
+FOLLOWED = (keys.VM, keys.IMAGE, keys.NETWORK, keys.SECURITY_GROUP, keys.HOST, keys.ACCOUNT, keys.SESSION)
 """Where the API's workers tell one another of their writes."""
 
 
@@ -81,17 +83,23 @@ class State:
         self.verdicts = self._cache(keys.VERDICT, Verdict)
         self.images = self._cache(keys.IMAGE, ImageRequest)
         self.image_statuses = self._cache(keys.STATUS_IMAGE, ImageStatus)
+        self.networks = self._cache(keys.NETWORK, NetworkRequest)
+        self.groups = self._cache(keys.SECURITY_GROUP, SecurityGroup)
         self.accounts = self._cache(keys.ACCOUNT, Account)
         self.sessions = self._cache(keys.SESSION, Session)
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
         self.index = PlacementIndex(self.placements)
         self.vm_things = Things(self.vms, lambda vm: Audience(vm.owner))
-        self.image_things = Things(self.images, lambda image: Audience(image.owner, image.public))
         self.vm_caches = (self.vms, self.placements, self.vm_statuses, self.alive, self.verdicts)
-        self.image_caches = (self.images, self.image_statuses)
         self.vm_journal = Journal(self.vm_caches)
-        self.image_journal = Journal(self.image_caches)
+        self.followed_images = Followed(
+            "image", lambda image: Audience(image.owner, image.public), self.images, self.image_statuses
+        )
+        self.followed_networks = Followed(
+            "network", lambda network: Audience(network.owner, network.public), self.networks
+        )
+        self.followed_groups = Followed("security-group", lambda group: Audience(group.owner), self.groups)
         self._subscribe()
 
     def _cache(self, prefix: str, kind: type[R]) -> Cache[R]:
@@ -104,7 +112,10 @@ class State:
     def _subscribe(self) -> None:
         kinds: tuple[tuple[str, Things[Any], Journal, tuple[Cache[Any], ...]], ...] = (
             ("vm", self.vm_things, self.vm_journal, (self.vms, self.placements, self.vm_statuses)),
-            ("image", self.image_things, self.image_journal, self.image_caches),
+            *(
+                (each.kind, each.things, each.journal, each.caches)
+                for each in (self.followed_images, self.followed_networks, self.followed_groups)
+            ),
         )
         for kind, things, journal, (requests, *others) in kinds:
             requests.subscribe(self._teller(kind, requests, journal, things.update))

@@ -101,6 +101,10 @@ class Things(Generic[R]):
         if audience.public:
             self._public.remove((revision, name))
 
+    def audience_of(self, record: R) -> Audience:
+        """Who may see what a record is about."""
+        return self._audience(record)
+
     def audience(self, name: str) -> Audience | None:
         """Who may see a thing; None when it is not known."""
         known = self._known.get(name)

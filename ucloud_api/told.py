@@ -4,12 +4,21 @@ from dataclasses import dataclass
 
 from common.schemas.host import HostRequest
 from common.schemas.image import ImageRequest, ImageRequested
+from common.schemas.network import NetworkRequest, SecurityGroup
+from common.schemas.port import Port
 from common.schemas.record import Part, Record
 from common.schemas.size import human_size
+from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account
 from common.schemas.vm import Requested, VmRequest
 
 _BOOKKEEPING = frozenset({"version", "uuid", "owner", "generation", "created_at", "changed_at", "force"})
+_KINDS: dict[type[Record], str] = {
+    VmRequest: "vm",
+    ImageRequest: "image",
+    NetworkRequest: "network",
+    SecurityGroup: "security-group",
+}
 _VERBS = {
     Requested.RUNNING: "to run",
     Requested.SUSPENDED: "to be suspended",
@@ -30,17 +39,21 @@ class Subject:
 def subject(record: Record) -> Subject | None:
     """What the record is a request for; None where nobody remembers what happens to it."""
     match record:
-        case VmRequest() | ImageRequest():
-            return Subject("vm" if isinstance(record, VmRequest) else "image", record.uuid, record.owner)
+        case VmRequest() | ImageRequest() | NetworkRequest() | SecurityGroup():
+            return Subject(_KINDS[type(record)], record.uuid, record.owner)
         case HostRequest():
             return Subject("host", record.name, "")
         case Account():
             return Subject("user", record.name, record.name)
+        case SshKey():
+            return Subject("user", record.owner, record.owner)
     return None
 
 
 def asked(before: Record | None, after: Record | None) -> str:
     """What was asked for by making `before` (None: nothing) into `after` (None: nothing any more)."""
+    if isinstance(key := after or before, SshKey):
+        return f"ssh key {key.name} {'added' if after else 'removed'}: {key.fingerprint}"
     if after is None:
         return "deleted"
     if before is None and isinstance(after, HostRequest):
@@ -59,6 +72,11 @@ def _first_words(record: Record) -> str:
             return f"{record.name}, {_show(record.specs)}, {_VERBS[record.requested]}"
         case ImageRequest():
             return f"{record.name} from {record.file}"
+        case NetworkRequest():
+            of_ipv4 = f" and {record.ipv4}" if record.ipv4 else ""
+            return f"{record.name} of {record.prefix}{of_ipv4}{', isolated' if record.isolated else ''}"
+        case SecurityGroup():
+            return f"{record.name} with {len(record.rules)} rules"
         case Account():
             return f"of the realm {record.realm}{', an admin' if record.is_admin else ''}"
     return ""
@@ -87,11 +105,21 @@ def _change(field: str, old: object, new: object) -> str:
             return f"renamed from {old} to {new}"
         case "specs":
             return f"resized from {_show(old)} to {_show(new)}"
+        case "ports" | "rules" if isinstance(old, tuple) and isinstance(new, tuple):
+            gone, come = ([each for each in one if each not in other] for one, other in ((old, new), (new, old)))
+            return _ports(gone, come) if field == "ports" else f"rules: {len(come)} added, {len(gone)} removed"
         case "move" if isinstance(new, Part):
             return _move(new.model_dump())
         case "confirmed_dead":
             return "its death was confirmed" if new else "the word on its death was taken back"
     return f"{field.replace('_', ' ')}: {_show(old)} -> {_show(new)}"
+
+
+def _ports(gone: list[Port], come: list[Port]) -> str:
+    changes = [*(("unplugged from", port) for port in gone), *(("plugged into", port) for port in come)]
+    return "; ".join(
+        f"asked to be {verb} network {port.network} (port {port.id}, {port.ipv6})" for verb, port in changes
+    )
 
 
 def _move(wish: dict[str, object]) -> str:

@@ -22,6 +22,7 @@ from ucloud_api.change import attempts, commit, told, write
 from ucloud_api.creation import Creation, make
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
+from ucloud_api.removal import Removal, remove
 from ucloud_api.session import end_sessions_of
 from ucloud_api.state import State, current_state
 
@@ -190,22 +191,17 @@ def delete(path: models.UserPath) -> Response:
     """Remove a user who owns nothing any more, with its sessions."""
     require_admin()
     state, name = current_state(), path.name
-    for _ in attempts("the account"):
-        account, revision = _read(state, name)
-        check_if_match(revision)
-        step = admission.delete_account(account, revision) + told(state, account, None)
-        if _is_enabled_admin(account):
-            step += _another_admin(state, name)
-        try:
-            state.wrote(state.accounts, commit(state, step))
-        except LeaseExpired:
-            continue
-        except Conflict as conflict:
-            _refuse_if_owner(state, name, conflict)
-            continue
-        end_sessions_of(state, name)
-        return Response(status=204)
-    raise AssertionError("attempts ends with an error")
+
+    def step(account: Account, revision: int) -> Step:
+        step = admission.delete_account(account, revision, state.store.list(keys.ssh_keys(name)))
+        return step + _another_admin(state, name) if _is_enabled_admin(account) else step
+
+    def refuse(conflict: Conflict) -> None:
+        _refuse_if_owner(state, name, conflict)
+
+    remove(state, Removal(Account, keys.account(name), not_found("user", name), step, refuse, state.accounts))
+    end_sessions_of(state, name)
+    return Response(status=204)
 
 
 def _is_enabled_admin(account: Account) -> bool:

@@ -1,12 +1,14 @@
 """From records to resources: what a reader of the API sees. Pure: no I/O, no clock."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from common import keys
 from common.schemas.host import HostRequest, HostStatus
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
+from common.schemas.port import Port
 from common.schemas.size import format_size
+from common.schemas.ssh_key import fingerprint
 from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
 from ucloud_api import models
@@ -28,6 +30,8 @@ class VmFacts:
     image_name: str | None = None
     verdict: Verdict | None = None
     """On its host, while that is not alive."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the networks and security groups of its ports are called, by uuid."""
 
 
 def current_status(facts: VmFacts) -> VmStatus | None:
@@ -90,10 +94,34 @@ def vm(facts: VmFacts) -> models.Vm:
         changed_at=request.changed_at or request.created_at,
         reboots=request.reboots,
         restart_needed=bool(status and status.specs and placement and status.specs != placement.request.specs),
-        addresses=status.addresses if status else (),
+        ports=tuple(_port(port, facts.names) for port in request.ports),
+        addresses=_addresses(request, status),
+        ssh_keys=tuple(map(fingerprint, request.ssh_keys)),
+        guest_hostname=request.hostname or request.name,
         move=_move(facts),
         events=tuple(models.EventOut(at=event.at, what=event.what) for event in status.events) if status else (),
     )
+
+
+def _port(port: Port, names: Mapping[str, str]) -> models.PortOut:
+    def named(uuid: str) -> models.Named:
+        return models.Named(uuid=uuid, name=names.get(uuid))
+
+    return models.PortOut(
+        id=port.id,
+        network=named(port.network),
+        mac=port.mac,
+        ipv6=port.ipv6,
+        ipv4=port.ipv4,
+        prefixes=port.prefixes,
+        security_groups=tuple(map(named, port.security_groups)),
+    )
+
+
+def _addresses(request: VmRequest, status: VmStatus | None) -> tuple[str, ...]:
+    """What its ports may call themselves, and what else its host says."""
+    of_ports = [str(address) for port in request.ports for address in port.addresses()]
+    return tuple(dict.fromkeys((*of_ports, *(status.addresses if status else ()))))
 
 
 def _move(facts: VmFacts) -> Move | None:

@@ -22,10 +22,12 @@ from ucloud_api.answers import etag, json_answer, json_list, page_of, watchable
 from ucloud_api.auth import Caller, current_caller
 from ucloud_api.change import Changed, Plan, change, told
 from ucloud_api.creation import Creation, make
+from ucloud_api.guest import guest_of
 from ucloud_api.image import find_ready
 from ucloud_api.lifecycle import Wish, decide
 from ucloud_api.owner import owner_of_new
 from ucloud_api.placing import placing_of
+from ucloud_api.plugging import Plugging, check_extent
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, invalid_body, name_taken, not_found
 from ucloud_api.quick import quick
 from ucloud_api.state import State, current_state
@@ -62,7 +64,9 @@ def create(body: models.VmCreate) -> Response:
     state, caller = current_state(), current_caller()
     state.await_caches(state.images, state.image_statuses)
     uuid, owner = str(uuid4()), owner_of_new(caller, body.owner)
-    name, placing = body.name or f"vm-{uuid[:8]}", placing_of(caller, body)
+    name = body.name or f"vm-{uuid[:8]}"
+    said = placing_of(caller, body) | guest_of(state, owner, body)
+    plugging = Plugging(state, caller, owner)
 
     def draft() -> tuple[bytes, Step]:
         image, image_revision, image_status = find_ready(state, caller, body.image, owner)
@@ -75,15 +79,18 @@ def create(body: models.VmCreate) -> Response:
             requested=body.requested,
             protected=body.protected,
             created_at=datetime.now(UTC),
-        ).model_copy(update=placing)
-        resource = views.vm(VmFacts(vm, image_name=image.name)).model_dump_json().encode()
+            ports=plugging.draw(body.networks),
+        ).model_copy(update=said)
+        check_extent(vm, "networks")
+        resource = views.vm(VmFacts(vm, image_name=image.name, names=plugging.names)).model_dump_json().encode()
         return resource, admission.admit_vm(vm, image_revision, _budget(state, owner)) + told(state, None, vm)
 
     def refuse(conflict: Conflict) -> None:
-        """Else the image, the account or what is charged to it changed: look again."""
+        """Else the image, a network, the account or what is charged to it changed: look again."""
+        plugging.refuse(conflict)
         _refuse_name(state, conflict, keys.name(owner, "vm", name), name)
 
-    return make(state, Creation(state.vms, keys.vm(uuid), "the image or the quota", draft, refuse))
+    return make(state, Creation(state.vms, keys.vm(uuid), "the image, the quota or a network", draft, refuse))
 
 
 def _budget(state: State, owner: str) -> admission.Budget:
@@ -188,7 +195,7 @@ def show(path: models.ThingPath, query: models.WatchQuery) -> Response:
 
 def await_vm_caches(state: State) -> None:
     """Wait until what is known of VMs is fresh."""
-    state.await_caches(*state.vm_caches, state.images)
+    state.await_caches(*state.vm_caches, state.images, state.networks, state.groups)
 
 
 def read(state: State, caller: Caller, uuid: str) -> tuple[VmRequest, int]:
@@ -289,8 +296,15 @@ def _wish(uuid: str, wish: Wish) -> Response:
     return change_request(uuid, lambda current, facts: decide(current, views.actual_state(facts)[0], wish, now))
 
 
-def change_request(uuid: str, decided: Callable[[VmRequest, VmFacts], VmRequest]) -> Response:
-    """Change the request for a VM that the caller may see; `decided` raises an ApiProblem to refuse."""
+def change_request(
+    uuid: str,
+    decided: Callable[[VmRequest, VmFacts], VmRequest],
+    refuse_too: Callable[[Conflict], None] | None = None,
+) -> Response:
+    """Change the request for a VM that the caller may see; `decided` raises an ApiProblem to refuse.
+
+    So does `refuse_too` where a condition of the transaction failed for good.
+    """
     state, caller, rendered = current_state(), current_caller(), current_views()
     read(state, caller, uuid)
 
@@ -304,6 +318,8 @@ def change_request(uuid: str, decided: Callable[[VmRequest, VmFacts], VmRequest]
         return admission.change_vm(before, after, revision, budget)
 
     def refuse(conflict: Conflict, after: VmRequest) -> None:
+        if refuse_too:
+            refuse_too(conflict)
         _refuse_name(state, conflict, keys.name(after.owner, "vm", after.name), after.name)
 
     def resource(vm: VmRequest) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from common import keys
 from common.cache import Cached
+from common.schemas.network import NetworkRequest, SecurityGroup
 from common.schemas.vm import Placement, Role, VmRequest
 from ucloud_api import views
 from ucloud_api.state import State
@@ -59,6 +60,7 @@ class VmViews:
         status = state.vm_statuses.get(keys.vm_status(host, uuid)) if host else None
         is_alive = host is None or state.is_alive(host)
         verdict = state.verdicts.get(keys.verdict(host)) if host and not is_alive else None
+        named = self._named(request)
         facts = VmFacts(
             request,
             host,
@@ -68,9 +70,18 @@ class VmViews:
             is_alive,
             image.record.name if image else None,
             verdict.record if verdict else None,
+            {each.record.uuid: each.record.name for each in named if each},
         )
-        revisions = tuple(_revision(each) for each in (order, status, word, image, verdict))
+        revisions = tuple(_revision(each) for each in (order, status, word, image, verdict, *named))
         return facts, (host, is_alive, *revisions)
+
+    def _named(self, request: VmRequest) -> list[Cached[NetworkRequest] | Cached[SecurityGroup] | None]:
+        """The networks and security groups of a VM's ports."""
+        found: list[Cached[NetworkRequest] | Cached[SecurityGroup] | None] = []
+        for port in request.ports:
+            found.append(self._state.networks.get(keys.network(port.network)))
+            found += [self._state.groups.get(keys.security_group(group)) for group in port.security_groups]
+        return found
 
     def _order(self, uuid: str) -> tuple[str | None, Cached[Placement] | None]:
         """The host that runs a VM, and the order to it; a later epoch supersedes an earlier one."""

@@ -29,9 +29,13 @@ def _things(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
         yield "vm", uuid, vm.record.owner, vm.record.name
     for uuid, image in snapshot.images.items():
         yield "image", uuid, image.record.owner, image.record.name
+    for uuid, network in snapshot.networks.items():
+        yield "network", uuid, network.record.owner, network.record.name
+    for uuid, group in snapshot.groups.items():
+        yield "security-group", uuid, group.record.owner, group.record.name
 
 
-_KEYS = {"vm": keys.vm, "image": keys.image}
+_KEYS = {"vm": keys.vm, "image": keys.image, "network": keys.network, "security-group": keys.security_group}
 
 
 def _names(snapshot: Snapshot) -> Iterator[Finding]:

@@ -10,7 +10,9 @@ from common.errors import MalformedRecord
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.inventory import Inventory, InventoryDoor
+from common.schemas.network import AddressHolder, NetworkRequest, SecurityGroup
 from common.schemas.record import Record
+from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Charge
 from common.schemas.verdict import Verdict
 from common.schemas.vm import Placement, VmRequest, VmStatus
@@ -23,7 +25,10 @@ _LEASED = (keys.ALIVE, keys.LEADER, keys.SESSION)
 _PREFIXES = (
     *(keys.VM, keys.PLACEMENT, keys.STATUS_VM, keys.HOST, keys.STATUS_HOST, keys.INVENTORY, keys.ALIVE, keys.VERDICT),
     *(keys.IMAGE, keys.STATUS_IMAGE, keys.IMAGE_USE, keys.USER, keys.ACCOUNT, keys.CHARGE, keys.LEADER, keys.SESSION),
+    *(keys.NETWORK, keys.SECURITY_GROUP, keys.SSH_KEY),
 )
+_HELD = (keys.VNI, keys.PREFIX, keys.PORT, keys.ADDRESS, keys.GROUP_MEMBER, keys.GROUP_USE)
+"""What networks, the ports of VMs and security groups hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,10 @@ class Snapshot:
     image_statuses: Mapping[str, Found[ImageStatus]] = field(default_factory=dict)
     accounts: Mapping[str, Found[Account]] = field(default_factory=dict)
     charges: Mapping[Pair, Found[Charge]] = field(default_factory=dict)
+    networks: Mapping[str, Found[NetworkRequest]] = field(default_factory=dict)
+    groups: Mapping[str, Found[SecurityGroup]] = field(default_factory=dict)
+    held: Mapping[str, bytes] = field(default_factory=dict)
+    """What networks, ports and groups hold, by key: what it says."""
     image_uses: frozenset[Pair] = frozenset()
     names: Mapping[tuple[str, str, str], str] = field(default_factory=dict)
     malformed: Mapping[str, str] = field(default_factory=dict)
@@ -124,15 +133,22 @@ class _Reader:
             found[owner, kind, name] = entry.value.decode(errors="replace")
         return found
 
+    def held(self) -> dict[str, bytes]:
+        """What networks, ports and groups hold; records as they would be written today."""
+        found = {entry.key: entry.value for prefix in _HELD for entry in self.entries[prefix]}
+        holders = self.records(keys.ADDRESS, AddressHolder)
+        return found | {f"{keys.ADDRESS}{name}": holder.record.to_json() for name, holder in holders.items()}
+
 
 def read(store: Store, api_version: str) -> Snapshot:
     """All records as of one revision; Compacted when that took longer than etcd remembers it."""
     reader, revision = _Reader(), 0
-    for prefix in _PREFIXES:
+    for prefix in (*_PREFIXES, *_HELD):
         listing = store.list_at(revision, prefix)
         revision = revision or listing.revision
         reader.entries[prefix] = listing.entries
     reader.records(keys.ALIVE, Alive)  # only for what can't be read
+    reader.records(keys.SSH_KEY, SshKey)
     everything = [entry for entries in reader.entries.values() for entry in entries]
     return Snapshot(
         at=datetime.now(UTC),
@@ -149,6 +165,9 @@ def read(store: Store, api_version: str) -> Snapshot:
         image_statuses=reader.records(keys.STATUS_IMAGE, ImageStatus),
         accounts=reader.records(keys.ACCOUNT, Account),
         charges=reader.pairs(keys.CHARGE, Charge),
+        networks=reader.records(keys.NETWORK, NetworkRequest),
+        groups=reader.records(keys.SECURITY_GROUP, SecurityGroup),
+        held=reader.held(),
         image_uses=frozenset(_pair(entry.key.removeprefix(keys.IMAGE_USE)) for entry in reader.entries[keys.IMAGE_USE]),
         names=reader.names(),
         malformed=reader.malformed,

@@ -104,11 +104,22 @@ def _orphans(snapshot: Snapshot) -> Iterator[Finding]:
                 advice = f"look at ucloud-vm on {host}, which ends it after a minute; its disks stay"
                 sentence = f"{host} has a guest of VM {vm}, which is not placed there"
                 yield error("orphan-guest", f"{host}/{vm}", sentence, advice)
+        for port in sorted(answer.inventory.ports - _ports_on(snapshot, host)):
+            advice = f"look at the guests of {host}: one may keep a port that it is to lose, until it is stopped"
+            yield warning(
+                "orphan-tap", f"{host}/{port}", f"{host} has a tap of port {port}, which no VM has there", advice
+            )
         for vm in sorted(answer.inventory.disks or ()):
             if not snapshot.has(keys.vm(vm)):
                 advice = f"keep what is worth it, then remove the folder vms/{vm} from the store"
                 sentence = f"the store of {host} has disks of VM {vm}, which nobody requests"
                 yield warning("orphan-disk", f"{host}/{vm}", sentence, advice)
+
+
+def _ports_on(snapshot: Snapshot, host: str) -> frozenset[str]:
+    """The ports of the VMs that are placed on a host."""
+    placed = (found.record for (where, _), found in snapshot.placements.items() if where == host)
+    return frozenset(port.id for placement in placed for port in placement.request.ports)
 
 
 CHECKS: tuple[Check, ...] = (

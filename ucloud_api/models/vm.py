@@ -3,14 +3,25 @@
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from common.schemas import size
 from common.schemas.image import ImageName
-from common.schemas.vm import Actual, HostName, OwnerName, Requested, VmName
+from common.schemas.port import MOST_PORTS
+from common.schemas.ssh_key import MOST_KEY_CHARACTERS, MOST_SSH_KEYS
+from common.schemas.vm import Actual, GuestName, HostName, OwnerName, Requested, VmName
 from ucloud_api.models.move import Move
 from ucloud_api.models.placing import AffinityOut, Placing
+from ucloud_api.models.port import NETWORKS, PortIn, PortOut
 from ucloud_api.models.shared import MAX_MIB, OWNER, In, ListQuery, Out, SizeIn, SizeOut
 
 _VM_NAME = "A DNS label: 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end."
@@ -21,6 +32,15 @@ _RAM = Field(ge=64, le=64 * 1024 * 1024, description=f"Memory, 64MiB to 64TiB: {
 _SSD = Field(ge=1, le=MAX_MIB, description=f"The root disk, 1MiB to 1024TiB: {size.ALLOWED}.")
 _HDD = Field(ge=0, le=MAX_MIB, description=f"A second disk, 0 (none) to 1024TiB: {size.ALLOWED}.")
 _PROTECTED = "True: a DELETE is refused."
+_MOST_USER_DATA = 16 * 1024
+_USER_DATA = "What its guest may read at boot: a text of at most 16384 bytes in UTF-8. It is shown to nobody else."
+SshKeyWish = Annotated[str, StringConstraints(min_length=1, max_length=MOST_KEY_CHARACTERS)]
+
+
+def _fits(text: str | None) -> str | None:
+    if text is not None and len(text.encode()) > _MOST_USER_DATA:
+        raise PydanticCustomError("string_too_long", "is too long")
+    return text
 
 
 class SpecsIn(In):
@@ -60,6 +80,22 @@ class VmCreate(Placing):
         Literal[Requested.RUNNING, Requested.STOPPED], Field(description="The state to bring the VM to.")
     ] = Requested.RUNNING
     protected: Annotated[bool, Field(strict=True, description=_PROTECTED)] = False
+    networks: Annotated[tuple[PortIn, ...], Field(max_length=MOST_PORTS, description=NETWORKS)] = ()
+    ssh_keys: Annotated[
+        tuple[SshKeyWish, ...] | None,
+        Field(
+            max_length=MOST_SSH_KEYS,
+            description="Whom the guest lets in: the names of ssh keys of its owner, or keys as in a file id_*.pub. "
+            "All of its owner's if left out.",
+        ),
+    ] = None
+    user_data: Annotated[str | None, AfterValidator(_fits), Field(description=_USER_DATA)] = None
+    hostname: Annotated[
+        GuestName | None,
+        Field(
+            description="What its guest calls itself: labels of DNS, at most 63 characters; by default the VM's name."
+        ),
+    ] = None
 
 
 class VmPatch(Placing):
@@ -158,7 +194,10 @@ class Vm(Out):
     changed_at: Annotated[datetime, Field(description="When this generation was requested.")]
     reboots: Annotated[int, Field(description="Counts the reboots that were asked for.")]
     restart_needed: Annotated[bool, Field(description="It was resized, which its next start or reboot brings about.")]
-    addresses: tuple[str, ...]
+    ports: Annotated[tuple[PortOut, ...], Field(description="Where it is plugged in; the first one first.")]
+    addresses: Annotated[tuple[str, ...], Field(description="Those of its ports, and what else its host says.")]
+    ssh_keys: Annotated[tuple[str, ...], Field(description="The fingerprints of the keys that its guest is to let in.")]
+    guest_hostname: Annotated[str, Field(description="What its guest is to call itself.")]
     move: Annotated[Move | None, Field(description="Null: it never was to move since it came to this host.")]
     events: tuple[EventOut, ...]
 

@@ -34,6 +34,7 @@ class AnsweringHost:
         self.guests = {"h1": {VM}, "h2": set[str]()}
         self.disks = {VM}
         self.templates = {IMAGE}
+        self.ports = set[str]()
         self.clock_ahead_s = 0.0
         outer = self
 
@@ -60,8 +61,9 @@ class AnsweringHost:
         return InventoryDoor(url=f"http://127.0.0.1:{self._server.server_port}/{name}/inventory", token=TOKEN)
 
     def answer(self, name: str, with_disks: bool) -> bytes:
-        found = {"guests": sorted(self.guests[name]), "templates": sorted(self.templates)}
-        return json.dumps(found | ({"disks": sorted(self.disks)} if with_disks else {})).encode()
+        found = {"guests": self.guests[name], "templates": self.templates, "ports": self.ports}
+        told = {what: sorted(things) for what, things in found.items()}
+        return json.dumps(told | ({"disks": sorted(self.disks)} if with_disks else {})).encode()
 
     def __enter__(self) -> Self:
         return self

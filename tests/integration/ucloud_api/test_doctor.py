@@ -133,6 +133,7 @@ FAULTS: dict[str, tuple[Plant, list[str]]] = {
     "a VM without a host or a reason": (wait_in_vain, ["vm-without-placement"]),
     "an orphan guest": (lambda cloud: cloud.host.guests["h2"].add(NOWHERE), ["orphan-guest"]),
     "an orphan disk": (lambda cloud: answer(cloud, disks={VM, NOWHERE}), ["orphan-disk"]),
+    "an orphan tap": (lambda cloud: answer(cloud, ports={"00000000a1"}), ["orphan-tap"]),
     "a request that can't be read": (lambda cloud: cloud.put(keys.vm(VM), b"{"), ["malformed-record"]),
     "a verdict that can't be read": (lambda cloud: cloud.put(keys.account("bob"), b"[]"), ["malformed-record"]),
     "a sign of life without a lease": (

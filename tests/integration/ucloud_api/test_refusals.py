@@ -92,7 +92,7 @@ def test_all_problems_are_told_at_once(api: FlaskClient) -> None:
 
 @pytest.mark.parametrize("uuid", ["x", "123", NOBODY[:-1], "..%2f..%2fetc", "%00", "ü", "'; drop"])
 def test_a_malformed_uuid_is_a_422_or_a_404(api: FlaskClient, uuid: str) -> None:
-    for path in (f"/v1/vm/{uuid}", f"/v1/image/{uuid}"):
+    for path in (f"/v1/{kind}/{uuid}" for kind in ("vm", "image", "network", "security-group")):
         for answer in (api.get(path), api.delete(path), api.get(f"{path}?watch=1")):
             assert answer.status_code in (404, 422)
             assert answer.content_type == "application/problem+json"
@@ -113,7 +113,7 @@ def test_a_malformed_uuid_is_a_422_or_a_404(api: FlaskClient, uuid: str) -> None
     ],
 )
 def test_a_malformed_query_is_a_422(api: FlaskClient, query: str, field: str) -> None:
-    for path in ("/v1/vm", "/v1/image"):
+    for path in ("/v1/vm", "/v1/image", "/v1/network", "/v1/security-group"):
         answer = api.get(f"{path}?{query}")
         assert answer.status_code == 422
         assert [error["field"] for error in answer.get_json()["errors"]] == [field]
@@ -171,12 +171,29 @@ def test_nasty_texts_are_refused_wherever_they_stand(api: FlaskClient, world: Wo
     answers = [
         *(api.post("/v1/vm", json={**VM, field: text}) for field in ("name", "owner", "image", "requested")),
         *(api.post("/v1/image", json={**IMAGE, field: text}) for field in ("name", "owner", "file")),
+        *(api.post("/v1/network", json={"name": "lan", field: text}) for field in ("name", "owner", "prefix", "ipv4")),
+        *(api.post("/v1/security-group", json={"name": "web", field: text}) for field in ("name", "owner", "rules")),
+        *(
+            api.post("/v1/security-group", json={"name": "web", "rules": [{field: text}]})
+            for field in ("direction", "protocol", "first_port", "prefix", "group", text)
+        ),
+        *(
+            api.post("/v1/user/admin/ssh-key", json={"name": "key", "key": "x", field: text})
+            for field in ("name", "key")
+        ),
+        *(
+            api.post(f"{path}/port", json={"network": "lan", field: text})
+            for field in ("network", "ipv6", "ipv4", "prefixes", "security_groups")
+        ),
+        *(api.post("/v1/vm", json={**VM, field: [text]}) for field in ("networks", "ssh_keys", "hostname")),
+        api.delete(f"{path}/port/{quote(text, safe='')}"),
+        api.delete(f"/v1/user/admin/ssh-key/{quote(text, safe='')}"),
         api.patch(path, json={"name": text}),
         api.patch("/v1/image/x", json={"name": text}),
         *(api.get("/v1/vm", query_string={field: text}) for field in ("name", "owner", "image", "host", "cursor")),
         *(api.get("/v1/image", query_string={field: text}) for field in ("name", "owner", "status", "limit")),
-        *(api.get(f"/v1/{kind}/{quote(text)}") for kind in ("vm", "image", "host", "user")),
-        *(api.delete(f"/v1/{kind}/{quote(text, safe='')}") for kind in ("vm", "image", "user")),
+        *(api.get(f"/v1/{kind}/{quote(text)}") for kind in ("vm", "image", "network", "host", "user")),
+        *(api.delete(f"/v1/{kind}/{quote(text, safe='')}") for kind in ("vm", "image", "network", "user")),
         api.post(f"/v1/vm/{quote(text)}/start"),
         api.post(f"{path}/{quote(text)}"),
     ]

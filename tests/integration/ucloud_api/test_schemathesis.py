@@ -29,6 +29,7 @@ from devcloud.etcd import EtcdCluster
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer
+from tests.unit.common.schemas.test_ssh_key import ED25519
 
 EXAMPLES = 12
 SLOW = {"GET /v1/doctor": 2, "POST /v1/doctor": 2}
@@ -55,16 +56,29 @@ class Cloud:
     uuids: list[str] = field(default_factory=list)
 
     def plant(self, owner: str) -> None:
-        """Two VMs, one of which runs, and a private image."""
+        """Two VMs, one of which runs, a private image, a network, a security group and an ssh key."""
         headers = bearer(self.world.log_in(owner))
         image = self.world.add_image(f"canary-image-of-{owner}", owner=owner, public=False)
         planted = {f"canary-image-of-{owner}", image}
+
+        def make(path: str, **body: object) -> dict[str, Any]:
+            answer = requests.post(f"{self.url}/v1/{path}", json=body, headers=headers, timeout=10)
+            assert answer.status_code in (201, 202), answer.text
+            made: dict[str, Any] = answer.json()
+            planted.update(str(made[field]) for field in ("name", "uuid") if field in made)
+            self.uuids += [made["uuid"]] if "uuid" in made else []
+            return made
+
+        network = make("network", name=f"canary-net-of-{owner}")
+        group = make("security-group", name=f"canary-group-of-{owner}", rules=[{"protocol": "icmp"}])
+        key = make(
+            f"user/{owner}/ssh-key", name=f"canary-key-of-{owner}", key=ED25519.replace("ann@", f"canary-{owner}@")
+        )
+        planted |= {network["prefix"], key["key"].split()[2]}
         for number in range(2):
-            body = {"name": f"canary-{number}-of-{owner}", "specs": SPECS, "image": "debian"}
-            answer = requests.post(f"{self.url}/v1/vm", json=body, headers=headers, timeout=10)
-            assert answer.status_code == 202, answer.text
-            planted |= {str(body["name"]), answer.json()["uuid"]}
-            self.uuids.append(answer.json()["uuid"])
+            wanted = [{"network": network["uuid"], "security_groups": [group["uuid"]]}] if number else []
+            body = {"name": f"canary-{number}-of-{owner}", "specs": SPECS, "image": "debian", "networks": wanted}
+            planted |= set(make("vm", **body)["addresses"])
         self.world.run(self.uuids[-1])
         self.canaries[owner] = planted
         self.uuids.append(image)
@@ -169,7 +183,8 @@ def test_whoever_asks_whatever_gets_an_answer_and_nothing_of_others(cloud: Cloud
 
 
 def test_streams_tell_nothing_of_others(cloud: Cloud) -> None:
-    for path in ("/v1/vm?watch=1", "/v1/image?watch=1", f"/v1/vm/{cloud.uuids[0]}?watch=1"):
+    kinds = (f"/v1/{kind}?watch=1" for kind in ("vm", "image", "network", "security-group"))
+    for path in (*kinds, *(f"/v1/{kind}/{cloud.uuids[0]}?watch=1" for kind in ("vm", "network"))):
         for caller in ("ann", "bob"):
             for last_event_id in ("1", "x", ""):
                 headers = {**cloud.headers_of(caller), "Last-Event-ID": last_event_id}

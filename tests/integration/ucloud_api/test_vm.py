@@ -63,7 +63,10 @@ def test_a_new_vm_can_be_read_at_once_by_every_worker(api: FlaskClient, world: W
         "changed_at": vm["created_at"],
         "reboots": 0,
         "restart_needed": False,
+        "ports": [],
         "addresses": [],
+        "ssh_keys": [],
+        "guest_hostname": "web",
         "move": None,
         "events": [],
     }

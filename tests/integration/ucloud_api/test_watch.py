@@ -332,11 +332,14 @@ def test_a_body_that_is_too_large_is_refused_on_the_wire(admin: Client) -> None:
 def test_it_describes_itself(served: DaemonProcess) -> None:
     document = requests.get(f"http://[::1]:{served.port}/openapi/openapi.json", timeout=20).json()
     assert document["openapi"] == "3.1.0"
-    things = ("/v1/vm/{uuid}", "/v1/image/{uuid}", "/v1/host/{name}", "/v1/user/{name}")
+    with_uuids = ("vm", "image", "network", "security-group")
+    things = (*(f"/v1/{kind}/{{uuid}}" for kind in with_uuids), "/v1/host/{name}", "/v1/user/{name}")
     below_a_vm = ("log", "screenshot", "console", "start", "stop", "suspend", "resume", "reboot", "migrate", "why")
     assert set(document["paths"]) == {
-        *(f"/v1/{each}" for each in ("session", "vm", "image", "host", "user", "rebalance", "doctor")),
+        *(f"/v1/{each}" for each in ("session", *with_uuids, "host", "user", "rebalance", "doctor")),
         *things,
+        *("/v1/vm/{uuid}/port", "/v1/vm/{uuid}/port/{id}"),
+        *("/v1/user/{name}/ssh-key", "/v1/user/{name}/ssh-key/{key_name}"),
         *(f"{thing}/events" for thing in things),
         *(f"/v1/vm/{{uuid}}/{each}" for each in below_a_vm),
         *(f"/v1/host/{{name}}/{each}" for each in ("drain", "confirm-dead")),

@@ -1,9 +1,11 @@
 """What wishes make of a request: every pair of state and verb, what counts as a change, what is refused."""
 
 from datetime import UTC, datetime
+from ipaddress import IPv6Address
 
 import pytest
 
+from common.schemas.port import Port
 from common.schemas.vm import ALLOWED_VERBS, Actual, Requested, Specs, Verb, VmRequest
 from ucloud_api.lifecycle import Wish, decide
 from ucloud_api.problems import ApiProblem
@@ -116,3 +118,20 @@ def test_all_that_is_wished_at_once_is_one_change_or_none() -> None:
     )
     assert changed.generation == 2
     refusal(VM, Actual.UNKNOWN, wish)
+
+
+PORT = Port(id="0123456789", network="n", ipv6=IPv6Address("fd00:9::5"))
+
+
+@pytest.mark.parametrize("actual", Actual)
+def test_ports_change_where_a_resize_may(actual: Actual) -> None:
+    wish = Wish(ports=(PORT,))
+    if Verb.RESIZE in ALLOWED_VERBS[actual]:
+        plugged = decide(VM, actual, wish, NOW)
+        assert (plugged.ports, plugged.generation, plugged.changed_at) == ((PORT,), 2, NOW)
+        assert decide(plugged, actual, wish, NOW) is plugged
+        assert decide(plugged, actual, Wish(ports=()), NOW).ports == ()
+        return
+    problem = refusal(VM, actual, wish).problem
+    assert (problem.status, problem.errors[0].field) == (409, "ports")
+    assert refusal(DELETED, Actual.RUNNING, wish).problem.errors[0].field == "ports"

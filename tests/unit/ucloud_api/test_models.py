@@ -37,7 +37,10 @@ def test_every_field_that_is_taken_says_what_is_allowed() -> None:
     taken: list[type[BaseModel]] = [
         models.SpecsIn, models.VmCreate, models.VmPatch, models.HostPatch, models.OvercommitPatch, models.ImageCreate,
         models.SpecsPatch, models.VmForceVerb, models.VmVerb, models.ImagePatch,
-        models.VmQuery, models.ImageQuery, models.LogQuery, models.ThingPath, models.HostPath, models.WatchQuery,
+        models.NetworkCreate, models.NetworkPatch, models.NetworkQuery, models.PortIn, models.PortPath, models.RuleIn,
+        models.SecurityGroupCreate, models.SecurityGroupPatch, models.SecurityGroupQuery, models.SshKeyCreate,
+        models.SshKeyPath, models.VmQuery, models.ImageQuery, models.LogQuery, models.ThingPath, models.HostPath,
+        models.WatchQuery,
     ]  # fmt: skip
     fields = itertools.chain.from_iterable(model.model_fields.items() for model in taken)
     assert [name for name, field in fields if not field.description] == []

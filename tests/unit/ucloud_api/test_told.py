@@ -1,14 +1,19 @@
 """What was asked for, in words."""
 
 from datetime import UTC, datetime
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 
 import pytest
 
 from common.schemas.host import HostRequest, HostState, Overcommit
 from common.schemas.image import ImageRequest, ImageRequested
+from common.schemas.network import NetworkRequest, Protocol, Rule, SecurityGroup
+from common.schemas.port import Port
 from common.schemas.record import Record
+from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Amounts
 from common.schemas.vm import MoveWish, Requested, Specs, VmRequest
+from tests.unit.common.schemas.test_ssh_key import ED25519
 from ucloud_api.told import Subject, asked, subject
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -17,6 +22,19 @@ VM = VmRequest(uuid="u", owner="alice", name="web", specs=SPECS, image="i", crea
 IMAGE = ImageRequest(uuid="i", owner="alice", name="debian", file="d.qcow2", created_at=NOW)
 HOST = HostRequest(name="h1")
 USER = Account(name="alice", realm="ucloud", created_at=NOW)
+LAN = NetworkRequest(
+    uuid="n",
+    owner="alice",
+    name="lan",
+    vni=1,
+    prefix=IPv6Network("fd00:9::/64"),
+    ipv4=IPv4Network("10.0.0.0/24"),
+    isolated=True,
+    created_at=NOW,
+)
+GROUP = SecurityGroup(uuid="g", owner="alice", name="web", rules=(Rule(protocol=Protocol.ICMP),), created_at=NOW)
+KEY = SshKey(owner="alice", name="laptop", key=ED25519, created_at=NOW)
+PORT = Port(id="0123456789", network="n", ipv6=IPv6Address("fd00:9::5"))
 
 
 def changed(record: Record, **fields: object) -> Record:
@@ -52,6 +70,15 @@ def changed(record: Record, **fields: object) -> Record:
         (None, USER, "created: of the realm ucloud"),
         (USER, changed(USER, quota=Amounts(vms=1)), "quota: none -> 1 VMS 0 CPU 0 GiB RAM 0 GiB SSD 0 GiB HDD"),
         (USER, None, "deleted"),
+        (None, LAN, "created: lan of fd00:9::/64 and 10.0.0.0/24, isolated"),
+        (LAN, LAN.model_copy(update={"public": True}), "public: no -> yes"),
+        (LAN, None, "deleted"),
+        (None, GROUP, "created: web with 1 rules"),
+        (GROUP, GROUP.model_copy(update={"rules": (Rule(), Rule(group="g"))}), "rules: 2 added, 1 removed"),
+        (None, KEY, f"ssh key laptop added: {KEY.fingerprint}"),
+        (KEY, None, f"ssh key laptop removed: {KEY.fingerprint}"),
+        (VM, changed(VM, ports=(PORT,)), "asked to be plugged into network n (port 0123456789, fd00:9::5)"),
+        (changed(VM, ports=(PORT,)), VM, "asked to be unplugged from network n (port 0123456789, fd00:9::5)"),
     ],
 )
 def test_the_words(before: Record | None, after: Record | None, words: str) -> None:
@@ -63,4 +90,7 @@ def test_what_it_is_about() -> None:
     assert subject(IMAGE) == Subject("image", "i", "alice")
     assert subject(HOST) == Subject("host", "h1", "")
     assert subject(USER) == Subject("user", "alice", "alice")
+    assert subject(LAN) == Subject("network", "n", "alice")
+    assert subject(GROUP) == Subject("security-group", "g", "alice")
+    assert subject(KEY) == Subject("user", "alice", "alice")
     assert subject(Record()) is None
