@@ -14,7 +14,9 @@ from ucloud_cli.host import host
 from ucloud_cli.image import image
 from ucloud_cli.login import login, logout, whoami
 from ucloud_cli.moves import rebalance
+from ucloud_cli.network import network
 from ucloud_cli.options import DEFAULT_URL, root_options
+from ucloud_cli.security_group import security_group
 from ucloud_cli.user import user
 from ucloud_cli.vm import vm
 
@@ -36,8 +38,9 @@ Flat and short names work too: ucloud vm-create, ucloud image-list, ucloud vm ls
 @click.version_option(version("ucloud"), prog_name="ucloud")
 @root_options
 def cli() -> None:
-    """ucloud: virtual machines, their images and their hosts."""
+    """ucloud: virtual machines, their images, networks and hosts."""
 
 
-for command in (login, logout, whoami, context, vm, image, host, user, rebalance, doctor, completion):
+_THINGS = (vm, image, network, security_group, host, user)
+for command in (login, logout, whoami, context, *_THINGS, rebalance, doctor, completion):
     cli.add_command(command)

@@ -4,12 +4,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 import requests
 
-from ucloud_cli.errors import ApiAway, CliError, Misused
+from ucloud_cli.errors import ApiAway, CliError, Misused, Outdated, Refused
 from ucloud_cli.problems import Resource, error_of
 
 # The API sends a sign of life each 15 s; a stream that is silent for longer is dead.
@@ -19,6 +20,7 @@ _BROKEN_PATIENCE_S = 25.0
 _UNREACHED_PATIENCE_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.3, 5.0
 _QUIET_PAUSE_S = 1.5
+_UPDATES = 8
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -102,6 +104,15 @@ class Client:
     def patch(self, path: str, body: Resource) -> Resource:
         """Change what is at `path`; what is left out of `body` stays."""
         return self._json(self._send(Call("PATCH", path, body=body)))
+
+    def update(self, path: str, change: Callable[[Resource], Resource]) -> Resource:
+        """Change what is at `path` to what `change` makes of it; anew where somebody else was faster."""
+        for _ in range(_UPDATES):
+            reply = self._send(Call("GET", path))
+            headers = {"If-Match": reply.headers.get("ETag", "*")}
+            with suppress(Outdated):
+                return self._json(self._send(Call("PATCH", path, body=change(self._json(reply)), headers=headers)))
+        raise Refused("somebody else changes it all the time; try again")
 
     def delete(self, path: str) -> Resource | None:
         """Delete what is at `path`; returns the resource, None when nothing is left of it."""

@@ -59,6 +59,10 @@ class Refused(CliError):
     exit_code = 5
 
 
+class Outdated(Refused):
+    """Somebody else changed it since it was read."""
+
+
 class ApiAway(CliError):
     """The API does not answer, or says that it can't at the moment: the same request may work later.
 

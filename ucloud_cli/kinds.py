@@ -1,4 +1,4 @@
-"""VMs, images, hosts and users as the client shows them."""
+"""VMs, images, networks, security groups, hosts and users as the client shows them."""
 
 from enum import StrEnum
 from operator import itemgetter
@@ -144,6 +144,73 @@ IMAGE = Kind(
 )
 
 
+def rule_text(rule: Resource, names: Resource) -> str:
+    """A rule of a security group in words: "in tcp 443 from 2001:db8::/32". `names` are those of groups, by uuid."""
+    ports = "-".join(str(port) for port in dict.fromkeys((rule["first_port"], rule["last_port"])) if port)
+    way = "from" if rule["direction"] == "in" else "to"
+    group = f"group {names.get(rule['group'], rule['group'])}" if rule["group"] else ""
+    words = (rule["direction"], rule["protocol"], ports, way, rule["prefix"] or group or "anywhere")
+    return " ".join(word for word in words if word)
+
+
+NETWORK = Kind(
+    name="network",
+    noun="network",
+    columns={
+        "NAME": Column(itemgetter("name")),
+        "UUID": Column(itemgetter("uuid"), wide=True),
+        "OWNER": Column(itemgetter("owner")),
+        "PREFIX": Column(itemgetter("prefix")),
+        "IPV4": Column(itemgetter("ipv4")),
+        "ISOLATED": Column(lambda network: yes(network["isolated"])),
+        "PUBLIC": Column(lambda network: yes(network["public"])),
+        "VNI": Column(itemgetter("vni"), wide=True),
+        "MTU": Column(itemgetter("mtu"), wide=True),
+        "CREATED": Column(lambda network: local_time(network["created_at"]), wide=True),
+    },
+    fields={
+        **{name: itemgetter(name) for name in ("name", "uuid", "owner", "prefix", "ipv4", "vni")},
+        "mtu": lambda network: network["mtu"] or "what the hosts' network takes",
+        "isolated": lambda network: "yes" if network["isolated"] else "no",
+        "public": lambda network: "yes" if network["public"] else "no",
+        "created": lambda network: local_time(network["created_at"]),
+    },
+    filters={"owner": _OWNER},
+)
+
+SECURITY_GROUP = Kind(
+    name="security-group",
+    noun="security group",
+    columns={
+        "NAME": Column(itemgetter("name")),
+        "UUID": Column(itemgetter("uuid"), wide=True),
+        "OWNER": Column(itemgetter("owner")),
+        "RULES": Column(lambda group: "; ".join(rule_text(rule, group["group_names"]) for rule in group["rules"])),
+        "CREATED": Column(lambda group: local_time(group["created_at"]), wide=True),
+    },
+    fields={
+        **{name: itemgetter(name) for name in ("name", "uuid", "owner")},
+        "rules": lambda group: "\n".join(rule_text(rule, group["group_names"]) for rule in group["rules"]),
+        "created": lambda group: local_time(group["created_at"]),
+    },
+    filters={"owner": _OWNER},
+)
+
+
+def _port(port: Resource) -> str:
+    """A VM's port in a line."""
+    groups = [group["name"] or group["uuid"] for group in port["security_groups"]]
+    return "  ".join(
+        (
+            port["network"]["name"] or port["network"]["uuid"],
+            *filter(None, (port["ipv6"], port["ipv4"], *port["prefixes"])),
+            port["mac"],
+            f"port {port['id']}",
+            *([f"groups {', '.join(groups)}"] if groups else []),
+        )
+    )
+
+
 def _move(move: Resource | None) -> str:
     """Where a VM is on its way to, or why it did not get there."""
     if move and move["to"]:
@@ -167,6 +234,9 @@ VM = Kind(
         "HDD": Column(lambda vm: size(vm["specs"]["hdd"]), wide=True),
         "IMAGE": Column(lambda vm: vm["image_name"] or vm["image"]),
         "ADDRESSES": Column(lambda vm: " ".join(vm["addresses"])),
+        "NETWORKS": Column(
+            lambda vm: " ".join(dict.fromkeys(str(port["network"]["name"]) for port in vm.get("ports", ()))), wide=True
+        ),
         "PROTECTED": Column(lambda vm: yes(vm.get("protected")), wide=True),
         "RESTART": Column(lambda vm: "needed" if vm.get("restart_needed") else "", wide=True),
         "CREATED": Column(lambda vm: local_time(vm["created_at"]), wide=True),
@@ -183,6 +253,9 @@ VM = Kind(
         "restart": lambda vm: "needed: it was resized" if vm.get("restart_needed") else "",
         "image": lambda vm: f"{vm['image_name'] or '(deleted)'}  {vm['image']}",
         "addresses": lambda vm: " ".join(vm["addresses"]),
+        "networks": lambda vm: "\n".join(map(_port, vm.get("ports", ()))),
+        "guest's name": lambda vm: vm.get("guest_hostname"),
+        "ssh keys": lambda vm: "\n".join(vm.get("ssh_keys", ())),
         "protected": lambda vm: "yes" if vm.get("protected") else "no",
         "ha": lambda vm: "yes" if vm.get("ha") else "no",
         "priority": lambda vm: vm.get("priority"),

@@ -4,24 +4,28 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ucloud_cli.errors import ApiAway, CliError, Misused, NotAllowed, NotFound, Refused
+from ucloud_cli.errors import ApiAway, CliError, Misused, NotAllowed, NotFound, Outdated, Refused
 
 Resource = dict[str, Any]
 
 _URN = "urn:ucloud:problem:"
 _PATIENCE_S = 25.0
 _ERRORS: Mapping[int, type[CliError]] = {
-    400: Misused, 403: NotAllowed, 404: NotFound, 409: Refused, 413: Misused, 422: Misused,
+    400: Misused, 403: NotAllowed, 404: NotFound, 409: Refused, 412: Outdated, 413: Misused, 422: Misused,
 }  # fmt: skip
 _OPTIONS = {
     "name": "the name", "image": "--image", "owner": "--owner", "file": "--file", "state": "--state",
-    "realm": "--realm", "token": "the one-time token", "to": "--to",
+    "realm": "--realm", "token": "the one-time token", "to": "--to", "prefix": "--prefix", "ipv4": "--ipv4",
+    "mtu": "--mtu", "key": "the key", "user_data": "--user-data", "hostname": "--hostname",
 }  # fmt: skip
 _GROUPS = ("specs", "quota")
+_MANY = {"networks": "--network", "ssh_keys": "--ssh-key", "rules": "the rule"}
 _HINTS = {
     "over-quota": "ucloud whoami shows your quota and what of it is used",
     "protected": "ucloud vm unprotect lifts it",
     "image-not-found": "ucloud image list shows them",
+    "network-not-found": "ucloud network list shows them",
+    "security-group-not-found": "ucloud security-group list shows them",
     "name-taken": "choose another name",
 }
 
@@ -76,4 +80,7 @@ def _describe(problem: Resource) -> str:
 def _option(field: str) -> str:
     """The option that sets a field: "specs.cpu" -> "--cpu"."""
     group, _, part = field.partition(".")
+    if group in _MANY:
+        # Of which one of many it is, the number says little to whom typed it.
+        return f"{_MANY[group]} {part.lstrip('0123456789.').replace('_', ' ')}".rstrip()
     return f"--{part}" if part and group in _GROUPS else _OPTIONS.get(field, field)

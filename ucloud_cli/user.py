@@ -11,11 +11,12 @@ from ucloud_cli.kind import F, add_delete, add_list, add_show, name_argument, ne
 from ucloud_cli.kinds import AMOUNTS, USER
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options
 from ucloud_cli.problems import Resource
+from ucloud_cli.ssh_key import ssh_key
 
 
 @click.group(cls=Group)
 def user() -> None:
-    """Users and their quotas; for admins."""
+    """Users, their quotas and ssh keys; users and quotas are for admins."""
 
 
 def _account_options(command: F) -> F:
@@ -83,3 +84,4 @@ add_list(user, USER)
 add_show(user, USER)
 add_events(user, USER)
 add_delete(user, USER, "Delete a user that owns nothing.")
+user.add_command(ssh_key)

@@ -12,6 +12,7 @@ from ucloud_cli.guest import console, log, screenshot
 from ucloud_cli.kind import add_delete, add_list, add_show, complete_names, finish, name_argument, new_name
 from ucloud_cli.kinds import IMAGE, USER, VM
 from ucloud_cli.moves import migrate
+from ucloud_cli.networks import PLUG, PLUG_METAVAR, guest_of, guest_options, port_of
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options, wait_options
 from ucloud_cli.output import note
 from ucloud_cli.placing import placing_of, placing_options
@@ -37,6 +38,7 @@ def vm() -> None:
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose VM it is; for admins.  [default: you]")
 @click.option("--stopped", is_flag=True, help="Don't start it.")
 @click.option("--protect", is_flag=True, help="Forbid to delete it.")
+@guest_options
 @placing_options
 @wait_options
 @shared_options
@@ -48,7 +50,7 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     body["requested"] = Requested.STOPPED if wanted["stopped"] else Requested.RUNNING
     if wanted["protect"]:
         body["protected"] = True
-    body |= placing_of(wanted)
+    body |= placing_of(wanted) | guest_of(wanted)
     accepted = session.client.post(VM.path, body)
     finish(session, VM, accepted, vm_goal(accepted), wait_s)
 
@@ -141,6 +143,33 @@ def set_vm(
     if not body:
         raise click.UsageError("say what to set, see ucloud vm set --help")
     _change(session, name, body, wait_s)
+
+
+@vm.command()
+@name_argument(VM)
+@click.argument("port", type=PLUG, metavar=PLUG_METAVAR)
+@wait_options
+@shared_options
+@pass_session
+def attach(session: Session, name: str, port: Resource, wait_s: float | None) -> None:
+    """Plug a VM into a network; a guest that runs gets a network device more."""
+    found = VM.find(session.client, name)
+    accepted = session.client.post(f"{VM.path_of(found)}/port", port)
+    finish(session, VM, accepted, notice_goal(accepted), wait_s)
+
+
+@vm.command()
+@name_argument(VM)
+@click.argument("port", metavar="PORT|NETWORK")
+@wait_options
+@shared_options
+@pass_session
+def detach(session: Session, name: str, port: str, wait_s: float | None) -> None:
+    """Unplug a VM from a network, by its port's id or by the network's name. Its addresses are free at once."""
+    found = VM.find(session.client, name)
+    accepted = session.client.delete(f"{VM.path_of(found)}/port/{port_of(found, port)}")
+    if accepted is not None:
+        finish(session, VM, accepted, notice_goal(accepted), wait_s)
 
 
 def _protection(command_name: str, protected: bool, help_text: str) -> None:

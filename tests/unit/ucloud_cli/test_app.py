@@ -4,14 +4,21 @@ import pytest
 from click.testing import CliRunner
 
 from ucloud_cli.app import cli
+from ucloud_cli.kinds import rule_text
+from ucloud_cli.networks import PLUG
 
 COMMANDS = [
     "vm create", "vm list", "vm show", "vm delete", "vm start", "vm stop", "vm suspend", "vm resume", "vm reboot",
     "vm watch", "vm log", "vm events", "vm console", "vm screenshot", "vm ls", "vm rm",
     "vm rename", "vm resize", "vm protect", "vm unprotect",
     "user create", "user list", "user show", "user set", "user delete", "context list", "context use", "context delete",
+    "network create", "network list", "network show", "network delete", "network rename", "network set",
+    "security-group create", "security-group list", "security-group show", "security-group delete",
+    "security-group rule add", "security-group rule remove", "vm attach", "vm detach",
+    "user ssh-key add", "user ssh-key list", "user ssh-key remove", "user ssh-key ls",
     "host list", "host show", "host set", "image create", "image list", "image show", "image set", "image delete",
 ]  # fmt: skip
+SPECS = ("--cpu", "1", "--ram", "1", "--ssd", "1")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -85,6 +92,19 @@ def test_what_was_meant_is_said(typed: list[str], meant: str) -> None:
         ["vm", "list", "--sort", "WHAT"],
         ["vm", "list", "--columns", "NAME", "-o", "json"],
         ["completion", "csh"],
+        ["network", "create"],
+        ["network", "set", "lan"],
+        ["vm", "attach", "web"],
+        ["vm", "attach", "web", "ipv6=::1"],
+        ["vm", "attach", "web", "lan,speed=fast"],
+        ["vm", "attach", "web", "lan,prefixes=many"],
+        ["vm", "create", "--image", "i", *SPECS, "--network", ",ipv4"],
+        ["vm", "create", "--image", "i", *SPECS, "--ssh-key", "@/nonexistent"],
+        ["vm", "create", "--image", "i", *SPECS, "--ssh-key", "a", "--no-ssh-keys"],
+        ["vm", "create", "--image", "i", *SPECS, "--user-data", "/nonexistent"],
+        ["security-group", "rule", "add", "web", "--port", "http"],
+        ["security-group", "rule", "add", "web", "--protocol", "sctp"],
+        ["user", "ssh-key", "add", "laptop", "/nonexistent"],
     ],
 )
 def test_what_makes_no_sense_is_said_before_anything_is_sent(arguments: list[str]) -> None:
@@ -121,3 +141,42 @@ def test_shells_get_a_script(shell: str) -> None:
     result = CliRunner().invoke(cli, ["completion", shell])
     assert result.exit_code == 0
     assert f"_UCLOUD_COMPLETE={shell}_complete" in result.output
+
+
+@pytest.mark.parametrize(
+    ("typed", "port"),
+    [
+        ("lan", {"network": "lan"}),
+        ("lan,ipv4", {"network": "lan", "ipv4": True}),
+        (
+            "lan,ipv4=10.0.0.5,ipv6=fd00::5,group=web,group=db,prefixes=2",
+            {"network": "lan", "ipv4": "10.0.0.5", "ipv6": "fd00::5", "security_groups": ["web", "db"], "prefixes": 2},
+        ),
+    ],
+)
+def test_a_port_is_typed_in_one_word(typed: str, port: dict[str, object]) -> None:
+    assert PLUG.convert(typed, None, None) == port
+
+
+def test_a_port_is_completed_word_by_word() -> None:
+    assert complete("vm create --network", current="lan,ip") == ["lan,ipv4", "lan,ipv4=", "lan,ipv6="]
+    assert complete("security-group rule add web --protocol", current="t") == ["tcp"]
+    assert complete("--url http://[::1]:1 vm create --ssh-key") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({"direction": "in", "protocol": "any"}, "in any from anywhere"),
+        ({"direction": "in", "protocol": "tcp", "first_port": 80, "last_port": 80}, "in tcp 80 from anywhere"),
+        (
+            {"direction": "out", "protocol": "udp", "first_port": 1, "last_port": 9, "prefix": "::/0"},
+            "out udp 1-9 to ::/0",
+        ),
+        ({"direction": "in", "protocol": "icmp", "group": "u"}, "in icmp from group web"),
+        ({"direction": "in", "protocol": "icmp", "group": "v"}, "in icmp from group v"),
+    ],
+)
+def test_a_rule_in_words(rule: dict[str, object], words: str) -> None:
+    nothing = dict.fromkeys(("first_port", "last_port", "prefix", "group"))
+    assert rule_text({**nothing, **rule}, {"u": "web"}) == words
