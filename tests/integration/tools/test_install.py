@@ -17,6 +17,10 @@ EXPOSURE = {
     "ucloud-api.service": 15,
     "ucloud-scheduler.service": 15,
     "ucloud-otp.service": 15,
+    # A user of its own that opens raw sockets, as it answers guests out of their taps.
+    "ucloud-ipam.service": 20,
+    # A user of its own that may take port 80.
+    "ucloud-meta.service": 20,
     # root, without capabilities: the store is root's.
     "ucloud-host.service": 20,
     # root, without capabilities: it shares memory with the guard.
@@ -26,6 +30,10 @@ EXPOSURE = {
     # root: uploads and disks change their owners.
     "ucloud-image.service": 30,
     "ucloud-vm.service": 30,
+    # root, to change the rules of the kernel's packet filter, and nothing else.
+    "ucloud-firewall.service": 30,
+    # root: it changes the machine's network.
+    "ucloud-net.service": 30,
 }
 
 
