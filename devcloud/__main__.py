@@ -45,7 +45,7 @@ def up(place: tuple[str, Path], hosts: int, api_port: int, vm: bool) -> None:
     """Start what does not run yet, and boot a first VM."""
     started = time.monotonic()
     name, directory = place
-    cloud = Cloud(name, Shape(hosts=hosts, api_address="::1", api_port=api_port), directory)
+    cloud = Cloud(name, Shape(hosts=hosts, networks=True, api_address="::1", api_port=api_port), directory)
     cloud.up(lambda what: click.echo(f"==> {what}"))
     if vm:
         first_vm.boot(cloud, lambda what: click.echo(f"==> {what}"))
@@ -66,7 +66,7 @@ def _how_to_go_on(cloud: Cloud, logged_in: bool) -> str:
         "  .venv/bin/ucloud vm list\n"
         "  .venv/bin/ucloud vm log first\n"
         "  .venv/bin/ucloud vm console first       # log in as root, without a password; ctrl-] ends it\n"
-        "  .venv/bin/ucloud vm create --name second --image guest --cpu 1 --ram 128MiB --ssd 1\n"
+        "  .venv/bin/ucloud vm create second --image guest --network home --cpu 1 --ram 128MiB --ssd 1\n"
         f"  .venv/bin/ucloud --context {cloud.name}-admin host list\n"
         f"  ls {cloud.services.log_directory}      # what the daemons say\n"
         "  make status\n"

@@ -36,7 +36,7 @@ class Shape:
 
     Hosts with the hypervisor "test" have VMs without guests, many of them. A secure etcd speaks TLS only, and allows
     each daemon what it has to do. A host whose sign of life is not renewed for `alive_ttl_s` is silent. With
-    `wall_clocks` each host has one of its own, which can be set.
+    `wall_clocks` each host has one of its own, which can be set; with `networks` VMs may have ports.
     """
 
     hosts: int = 1
@@ -46,6 +46,7 @@ class Shape:
     hypervisor: Literal["qemu", "test"] = "qemu"
     alive_ttl_s: int = 3
     wall_clocks: bool = False
+    networks: bool = False
     api_address: str = ""
     api_port: int = 8080
 
@@ -86,6 +87,7 @@ class Cloud:
         for host in self.hosts:
             host.create()
             self._write_settings(host.settings_file, host.settings)
+        self.network.route(self.network.pool, self.hosts[0].number)
         self._write_settings(self._control_settings_file, self._control_settings)
         uploads = [self.upload_directory(person) for person in (ADMIN, USER)]
         for directory in (self.store_directory, *uploads, self._temporary_directory):
@@ -154,6 +156,7 @@ class Cloud:
                 shape.hypervisor,
                 shape.alive_ttl_s,
                 shape.wall_clocks,
+                shape.networks,
             )
             for number in range(1, shape.hosts + 1)
         )
@@ -206,6 +209,10 @@ class Cloud:
     def enter(self, host: str, *command: str) -> list[str]:
         """The command that runs `command` on `host`: in its namespaces, with its libvirtd."""
         return self._host(host).enter(*command)
+
+    def reach(self, address: str, host: str) -> None:
+        """Have this machine's packets to a VM's address go to the host that it is on, as a router would be told."""
+        self.network.route(f"{address}/128", self._host(host).number)
 
     # --- its programs -------------------------------------------------------------------------------------------------
 
@@ -362,6 +369,7 @@ class Cloud:
         parser.read_dict(
             {
                 "etcd": {"endpoints": ",".join(self.etcd_endpoints)},
+                "network": {"prefix_pool": self.network.pool},
                 "storage": {"ssd_directory": str(self.store_directory)},
                 "image": {"upload_directory": str(self.data / "www")},
                 **own,

@@ -38,7 +38,7 @@ stdio_handler = "file"
 class VmHost:
     """Host `number` of a cloud; its files are under `data` and, what must not outlive a reboot, `run`.
 
-    With `has_wall_clock` it has one of its own, which can be set.
+    With `has_wall_clock` it has one of its own, which can be set; with `has_networks` its VMs may have ports.
     """
 
     number: int
@@ -48,6 +48,7 @@ class VmHost:
     hypervisor: Literal["qemu", "test"] = "qemu"
     alive_ttl_s: int = 3
     has_wall_clock: bool = False
+    has_networks: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +70,7 @@ class VmHost:
         """What its ucloud.conf says besides what all machines of the cloud are told."""
         return {
             "health": {"address": self.address},
+            "net": {"underlay": "eth0"},
             "host": {
                 "name": self.name,
                 "run_directory": str(self.run / "host"),

@@ -33,6 +33,12 @@ class Network:
         return f"ucloud.{self.name}.{who}"
 
     @property
+    def pool(self) -> str:
+        """What the prefixes of VMs' networks are taken from: a /40 of RFC 4193, another one than the hosts'."""
+        digits = self.identity[::-1]
+        return f"fd{digits[:2]}:{digits[2:6]}:{digits[6:8]}00::/40"
+
+    @property
     def link(self) -> str:
         """The name of this machine's own link, at most 15 characters."""
         return f"uc-{self.identity}"
@@ -72,6 +78,10 @@ class Network:
             namespace=namespace,
         )
         _ip(f"link set {name} master bridge", f"link set {name} up", namespace=self.namespace(_SWITCH))
+
+    def route(self, destination: str, number: int) -> None:
+        """Have this machine's packets to a prefix, or an address, of VMs go to host `number`."""
+        _ip(f"route replace {destination} via {self.host_address(number)} dev {self.link}")
 
     def pids(self) -> set[int]:
         """The processes in the namespaces of this cloud."""

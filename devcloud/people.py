@@ -41,6 +41,11 @@ class People:
         """The file with the seed of `name`'s one-time tokens."""
         return self.directory / f"{name}.seed"
 
+    @property
+    def ssh_key(self) -> Path:
+        """The file with the user's private ssh key; the public one is beside it."""
+        return self.directory / f"{USER}.ssh"
+
     def token(self, name: str) -> str:
         """The bearer token of `name`'s session."""
         return (self._context(name) or Context(url="", user=name)).token or ""

@@ -10,7 +10,15 @@ from devcloud.services import Program
 
 SCRIPTS = Path(sys.executable).parent
 PATH = f"{SCRIPTS}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PORTS = {"ucloud-scheduler": 9701, "ucloud-host": 9702, "ucloud-vm": 9703, "ucloud-image": 9704, "ucloud-otp": 9705}
+_NETWORK_DAEMONS = {"ucloud-firewall": 9707, "ucloud-net": 9706, "ucloud-ipam": 9708, "ucloud-meta": 9709}
+_PORTS = {
+    "ucloud-scheduler": 9701,
+    "ucloud-host": 9702,
+    "ucloud-vm": 9703,
+    "ucloud-image": 9704,
+    "ucloud-otp": 9705,
+    **_NETWORK_DAEMONS,
+}
 
 
 def etcd_members(members: tuple[etcd.Member, ...], token: str) -> Iterator[Program]:
@@ -43,6 +51,7 @@ def of_host(host: VmHost) -> Iterator[Program]:
         listen = host.virsh("event", "--event", "lifecycle", "--loop")
         yield Program(f"libvirt-listener@{host.name}", host.enter(*listen), host.environment)
     environment = {"UCLOUD_CONFIG": str(host.settings_file), **host.environment}
-    for name in ("ucloud-host-guard", "ucloud-host-alive", "ucloud-host", "ucloud-vm"):
+    names = ["ucloud-host-guard", "ucloud-host-alive", "ucloud-host", "ucloud-vm"]
+    for name in [*names, *(_NETWORK_DAEMONS if host.has_networks else ())]:
         url = f"http://[{host.address}]:{_PORTS[name]}/healthz" if name in _PORTS else ""
         yield Program(f"{name}@{host.name}", host.enter(str(SCRIPTS / name)), environment, url)
