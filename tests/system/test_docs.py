@@ -70,7 +70,7 @@ def _examples(document: str) -> list[Example]:
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     """A cloud as `make up` makes it."""
-    cloud = Cloud(f"docs-{os.getpid()}", Shape())
+    cloud = Cloud(f"docs-{os.getpid()}", Shape(networks=True))
     try:
         cloud.up()
         first_vm.boot(cloud, lambda _: None)
