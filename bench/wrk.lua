@@ -7,6 +7,7 @@ function init(args)
   for line in io.lines(args[1]) do
     local path, token = line:match("^(%S+)%s*(%S*)$")
     local headers = {}
+    for name, value in pairs(wrk.headers) do headers[name] = value end
     if token ~= "" then headers["Authorization"] = "Bearer " .. token end
     if args[3] then headers["Content-Type"] = "application/json" end
     prepared[#prepared + 1] = wrk.format(args[2], path, headers, args[3])

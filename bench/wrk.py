@@ -19,7 +19,8 @@ _STARTS_AND_ENDS_S = 10
 class Load:
     """Requests to send in turn: lines of a path and, if any is wanted, a bearer token behind a space.
 
-    `server_pid` is the process whose children answer.
+    `server_pid` is the process whose children answer, or that answers itself if it has none. `enter` is what a command
+    begins with that runs where the client is to be. With `reconnects`, each request is on a connection of its own.
     """
 
     name: str
@@ -28,6 +29,9 @@ class Load:
     lines: Sequence[str]
     method: str = "GET"
     body: str = ""
+    connections: int = CONNECTIONS
+    enter: Sequence[str] = ()
+    reconnects: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,14 @@ def send(load: Load, directory: Path, duration_s: float) -> Outcome:
     file.write_text("\n".join(load.lines), encoding="ascii")
     file.chmod(0o600)
     arguments = [str(file), load.method, *([load.body] if load.body else [])]
-    command = ["wrk", "--threads=1", f"--connections={CONNECTIONS}", f"--duration={duration_s:g}s", "--timeout=10s"]
+    options = [f"--connections={load.connections}", f"--duration={duration_s:g}s", "--timeout=10s"]
+    command = [
+        *load.enter,
+        "wrk",
+        "--threads=1",
+        *options,
+        *(["--header=Connection: close"] if load.reconnects else []),
+    ]
     before = _cpu_s(load)
     done = subprocess.run(
         [*command, f"--script={_SCRIPT}", load.base_url, "--", *arguments],
@@ -78,4 +89,4 @@ def send(load: Load, directory: Path, duration_s: float) -> Outcome:
 
 def _cpu_s(load: Load) -> dict[int, float]:
     """The processor time of each worker so far."""
-    return {pid: memory.cpu_s(pid) for pid in memory.children(load.server_pid)}
+    return {pid: memory.cpu_s(pid) for pid in memory.children(load.server_pid) or [load.server_pid]}
