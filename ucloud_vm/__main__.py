@@ -15,6 +15,7 @@ from common.errors import ConfigurationError, PermanentError, TemporaryError, Uc
 from common.events import EventLog, StatusEvents
 from common.guests import HaMarks
 from common.lifeline import Lifeline
+from common.link_news import LinkNews
 from common.local_ports import NetworkBook
 from common.process import boot_id
 from common.schemas.vm import Placement, VmStatus
@@ -30,7 +31,7 @@ from ucloud_vm.figures import VmFigures, libvirt_call_seconds
 from ucloud_vm.ha_driver import HaDriver
 from ucloud_vm.inventory import tell_inventory
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
-from ucloud_vm.links import LinkNews, mtu_of
+from ucloud_vm.links import mtu_of
 from ucloud_vm.migration import Migrations
 from ucloud_vm.nics import Nics
 from ucloud_vm.permit import Permit
@@ -127,8 +128,8 @@ def _look_of(controller: Controller[Placement, VmStatus, Observation, Action]) -
 
 
 def _nics(daemon: Daemon, placements: Cache[Placement]) -> Nics:
-    nics, news = Nics(placements, NetworkBook(daemon.store), mtu_of), LinkNews()
-    news.subscribe(nics.look)
+    nics = Nics(placements, NetworkBook(daemon.store), mtu_of)
+    news = LinkNews(lambda _: nics.look(), nics.look)
     daemon.at_stop(news.close)
     daemon.start("links", news.run)
     return nics
