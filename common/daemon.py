@@ -4,6 +4,7 @@ A daemon is crash-only: a thread that ends by an error nobody expected ends the 
 it anew. Nothing is kept in memory that can't be had again from etcd and the machine.
 """
 
+import faulthandler
 import gc
 import logging
 import os
@@ -111,6 +112,7 @@ def main(name: str, default_port: int, wire: Callable[[Daemon], None]) -> None:
         daemon = Daemon(name, configuration, default_port)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.end())
+        faulthandler.register(signal.SIGUSR1)  # writes what each thread is at to stderr, also when all of them hang
         wire(daemon)
     except UcloudError as error:  # the settings, or something that the daemon can't do without
         sys.exit(f"{name}: {error}")
