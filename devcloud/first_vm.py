@@ -93,7 +93,6 @@ def _log_in(cloud: Cloud, say: Callable[[str], None]) -> None:
     """Be let in by ssh."""
     vm = json.loads(ucloud(cloud, "vm", "show", VM, "-o", "json", user=USER))
     address = vm["ports"][0]["ipv6"]
-    cloud.reach(address, vm["hostname"].rsplit("/", 1)[-1])
     command = ssh(cloud, address)
     say(" ".join(command))
     began = time.monotonic()
