@@ -106,12 +106,15 @@ class Kernel:
         master = message.get_attr("IFLA_MASTER")
         return _link(message, _name_of(master) if master else "")
 
-    def our_links(self) -> dict[str, str]:
-        """All links that bear a name of ours, and the alias of each. It asks for every link: not for each network."""
+    def our_links(self) -> Iterator[str]:
+        """The names of all links that bear a name of ours."""
         with _explained("links can't be listed"):
-            messages = list(self._ipr.link("dump", ext_mask=_NO_STATISTICS))
-        named = {str(each.get_attr("IFLA_IFNAME")): str(each.get_attr("IFLA_IFALIAS") or "") for each in messages}
-        return {name: alias for name, alias in named.items() if is_ours(name)}
+            return (name for _, name in socket.if_nameindex() if is_ours(name))
+
+    def alias(self, name: str) -> str:
+        """What is written on a link; empty when there is no such link."""
+        message = self._get_link(name)
+        return str(message.get_attr("IFLA_IFALIAS") or "") if message else ""
 
     def members(self, bridge: str) -> Iterator[Link]:
         """What is in a bridge."""
