@@ -215,7 +215,7 @@ class Cloud:
         return self._host(host).enter(*command)
 
     def reach(self, address: str, host: str) -> None:
-        """Have this machine's packets to a VM's address go to the host that it is on, as a router would be told."""
+        """Have this machine's packets to a VM's address go straight to a host, whatever the router has heard of it."""
         self.network.route(f"{address}/128", self._host(host).number)
 
     # --- its programs -------------------------------------------------------------------------------------------------
