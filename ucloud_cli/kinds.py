@@ -256,6 +256,7 @@ VM = Kind(
         "networks": lambda vm: "\n".join(map(_port, vm.get("ports", ()))),
         "guest's name": lambda vm: vm.get("guest_hostname"),
         "ssh keys": lambda vm: "\n".join(vm.get("ssh_keys", ())),
+        "seed disk": lambda vm: yes(vm.get("seed_disk")),
         "protected": lambda vm: "yes" if vm.get("protected") else "no",
         "ha": lambda vm: "yes" if vm.get("ha") else "no",
         "priority": lambda vm: vm.get("priority"),

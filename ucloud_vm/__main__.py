@@ -38,6 +38,7 @@ from ucloud_vm.permit import Permit
 from ucloud_vm.plan import Planner
 from ucloud_vm.report import news
 from ucloud_vm.run_directory import RunDirectory
+from ucloud_vm.seeds import Seeds
 from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,9 @@ def wire(daemon: Daemon) -> None:
     statuses = daemon.cache(keys.vm_statuses(host), VmStatus)
     deathwatch = Deathwatch(run_directory)
     migrations = Migrations(hypervisor, settings.migration_uri)
-    nics = _nics(daemon, placements)
+    networks = NetworkBook(daemon.store)
+    nics = _nics(daemon, placements, networks)
+    seeds = Seeds(placements, networks, run_directory)
     VmFigures(daemon.metrics.registry, placements, statuses)
     controller = Controller(
         daemon.store,
@@ -84,7 +87,7 @@ def wire(daemon: Daemon) -> None:
         statuses,
         Planner(settings.stop_timeout_s, settings.orphan_grace_s, settings.migration_mode == "post-copy"),
         HaDriver(
-            VmDriver(Parts(hypervisor, disks, access, logs, run_directory, deathwatch, migrations, nics)),
+            VmDriver(Parts(hypervisor, disks, access, logs, run_directory, deathwatch, migrations, nics, seeds)),
             HaMarks(settings.run_directory),
             _permit(daemon),
         ),
@@ -127,8 +130,8 @@ def _look_of(controller: Controller[Placement, VmStatus, Observation, Action]) -
     return look
 
 
-def _nics(daemon: Daemon, placements: Cache[Placement]) -> Nics:
-    nics = Nics(placements, NetworkBook(daemon.store), mtu_of)
+def _nics(daemon: Daemon, placements: Cache[Placement], networks: NetworkBook) -> Nics:
+    nics = Nics(placements, networks, mtu_of)
     news = LinkNews(lambda _: nics.look(), nics.look)
     daemon.at_stop(news.close)
     daemon.start("links", news.run)

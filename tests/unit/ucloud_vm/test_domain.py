@@ -127,6 +127,26 @@ def test_a_port_is_a_card_with_its_mac_and_a_tap_in_the_bridge_of_its_network() 
     assert nic_xml(NIC) == ET.tostring(cards[0], encoding="unicode").replace("\n", "").replace("  ", "")
 
 
+def test_a_seed_disk_is_the_last_one_and_can_only_be_read() -> None:
+    hdd = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=True, size_mib=8)
+    domain = describe(replace(MACHINE, hdd=hdd, seed=Path("/run/seed.img")))
+    disks = domain.findall("devices/disk")
+    assert [disk.find("readonly") is not None for disk in disks] == [False, False, True]
+    parts = {part.tag: part.attrib for part in disks[-1]}
+    assert parts["driver"] == {"name": "qemu", "type": "raw", "cache": "writeback"}
+    assert (parts["source"], parts["target"]) == ({"file": "/run/seed.img"}, {"dev": "vdc", "bus": "virtio"})
+    assert len(domain.findall("devices/controller[@model='pcie-root-port']")) == 13
+    # What it moves with is decided by what it writes to.
+    assert disk_caches(ET.tostring(domain, encoding="unicode")) == {"none"}
+
+
+def test_on_another_host_it_has_the_seed_disk_there() -> None:
+    here = to_xml(replace(MACHINE, seed=Path("/run/seed.img")), Accelerator.TCG)
+    moved = relocate(here, 9, Files("/b/root", "", "/b/s.sock", "/b/s.log", "/b/v.sock", "/b/seed"))
+    sources = ET.fromstring(moved).iterfind("devices/disk/source")  # noqa: S314 - our own
+    assert [source.get("file") for source in sources] == ["/b/root", "/b/seed"]
+
+
 def test_there_are_root_ports_for_all_cards_that_a_guest_may_get() -> None:
     ports = describe().findall("devices/controller[@model='pcie-root-port']")
     assert len(ports) == 12
