@@ -19,7 +19,7 @@ from ucloud_api.auth import Caller, current_caller
 from ucloud_api.change import Plan, change, told
 from ucloud_api.collection import Collection, check_may_publish, users_of
 from ucloud_api.creation import Creation, make
-from ucloud_api.owner import owner_of_new
+from ucloud_api.owner import budget_of, owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.quick import quick
 from ucloud_api.removal import Removal, remove
@@ -57,9 +57,6 @@ def create(body: models.NetworkCreate) -> Response:
         _check_prefix(state, caller, body.prefix)
 
     def draft() -> tuple[bytes, Step]:
-        account = state.store.get(keys.account(owner))
-        if account is None:
-            raise not_found("user", owner)
         vni = 1 + secrets.randbelow(LAST_VNI)
         network = NetworkRequest(
             uuid=uuid,
@@ -69,11 +66,11 @@ def create(body: models.NetworkCreate) -> Response:
             owner=owner,
             **body.model_dump(include={"name", "ipv4", "mtu", "isolated", "public"}),
         )
-        step = admission.admit_network(network, account.mod_revision) + told(state, None, network)
+        step = admission.admit_network(network, budget_of(state, owner)) + told(state, None, network)
         return _resource(network).model_dump_json().encode(), step
 
     def refuse(conflict: Conflict) -> None:
-        """Else the VNI that was drawn is another network's, or the account changed: try again."""
+        """Else the VNI that was drawn is another network's, or the account or its use changed: try again."""
         networks(state, caller).refuse_name(conflict, owner, body.name)
         if body.prefix and keys.prefix(str(body.prefix.network_address)) in conflict.keys:
             problem = FieldProblem(
@@ -81,7 +78,8 @@ def create(body: models.NetworkCreate) -> Response:
             )
             raise ApiProblem(409, "prefix-taken", f"the prefix {body.prefix} is another network's", [problem])
 
-    return make(state, Creation(state.networks, keys.network(uuid), "the owner's account", draft, refuse, status=201))
+    what = "the owner's account or quota"
+    return make(state, Creation(state.networks, keys.network(uuid), what, draft, refuse, status=201))
 
 
 def nth_prefix(state: State, number: int) -> IPv6Network:

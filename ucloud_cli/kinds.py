@@ -11,8 +11,10 @@ from ucloud_cli.output import Column, last_part, local_time, size, yes
 from ucloud_cli.placing import groups, labels
 from ucloud_cli.problems import Resource
 
-AMOUNTS = ("vms", "cpu", "ram", "ssd", "hdd")
+AMOUNTS = ("vms", "cpu", "ram", "ssd", "hdd", "networks", "security_groups")
 """What a quota limits."""
+SIZES = ("ram", "ssd", "hdd")
+"""Of these, what has a unit."""
 
 
 def _values(states: type[StrEnum]) -> tuple[str, ...]:
@@ -20,7 +22,7 @@ def _values(states: type[StrEnum]) -> tuple[str, ...]:
 
 
 def _amount(what: str, value: object) -> str:
-    return "" if value is None else str(value) if what in ("vms", "cpu") else size(value)
+    return "" if value is None else size(value) if what in SIZES else str(value)
 
 
 def _ordered(host: Resource, what: str) -> str:
@@ -37,8 +39,9 @@ def _verdict(host: Resource) -> Resource:
 
 def used(user: Resource, what: str) -> str:
     """How much of something is charged to a user, and how much may be: "3/8"; "3" where there is no limit."""
-    of = f"/{_amount(what, user['quota'][what])}" if user["quota"] else ""
-    return f"{_amount(what, user['used'][what])}{of}"
+    # An older API says nothing of some.
+    of = f"/{_amount(what, user['quota'].get(what))}" if user["quota"] else ""
+    return f"{_amount(what, user['used'].get(what))}{of}".strip("/")
 
 
 USER = Kind(
@@ -55,6 +58,8 @@ USER = Kind(
         "RAM": Column(lambda user: used(user, "ram")),
         "SSD": Column(lambda user: used(user, "ssd")),
         "HDD": Column(lambda user: used(user, "hdd")),
+        "NETWORKS": Column(lambda user: used(user, "networks"), wide=True),
+        "GROUPS": Column(lambda user: used(user, "security_groups"), wide=True),
         "CREATED": Column(lambda user: local_time(user["created_at"]), wide=True),
     },
     fields={
@@ -68,6 +73,8 @@ USER = Kind(
         "ram": lambda user: used(user, "ram"),
         "ssd": lambda user: used(user, "ssd"),
         "hdd": lambda user: used(user, "hdd"),
+        "networks": lambda user: used(user, "networks"),
+        "security groups": lambda user: used(user, "security_groups"),
         "created": lambda user: local_time(user["created_at"]),
     },
 )

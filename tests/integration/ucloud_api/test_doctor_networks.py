@@ -47,11 +47,11 @@ def cloud(store: Store) -> Iterator[Healthy]:
     """A healthy cloud with a VM on a network."""
     with AnsweringHost() as host:
         cloud = Healthy(store, host)
-        account = store.get(keys.account("alice"))
-        assert account
-        revision = account.mod_revision
-        steps = [admission.admit_network(LAN, revision), *(admission.admit_group(each, revision) for each in (WEB, DB))]
-        for step in steps:
+        for thing in (LAN, WEB, DB):
+            budget = admission.read_budget(store, "alice")
+            assert budget
+            step = admission.admit_group(thing, budget) if isinstance(thing, SecurityGroup) else None
+            step = step or admission.admit_network(LAN, budget)
             store.commit(step.compares, step.operations)
         plugged = cloud.request.model_copy(update={"uuid": OTHER_VM, "name": "plugged", "ports": (PORT,)})
         cloud.add_vm(plugged)
