@@ -5,6 +5,7 @@ from operator import itemgetter
 
 from common.schemas.host import HostState
 from common.schemas.image import ImageActual
+from common.schemas.network import NetworkActual
 from common.schemas.vm import Actual, Requested
 from ucloud_cli.kind import Filter, Kind, complete_names
 from ucloud_cli.output import Column, last_part, local_time, size, yes
@@ -160,6 +161,12 @@ def rule_text(rule: Resource, names: Resource) -> str:
     return " ".join(word for word in words if word)
 
 
+def _on_host(seen: Resource) -> str:
+    """What a host has of a network, in a line."""
+    told = f"mtu {seen['mtu']}" if seen["status"] == NetworkActual.ACTIVE else seen["reason"]
+    return "  ".join((seen["host"], seen["status"], told)).rstrip()
+
+
 NETWORK = Kind(
     name="network",
     noun="network",
@@ -167,16 +174,22 @@ NETWORK = Kind(
         "NAME": Column(itemgetter("name")),
         "UUID": Column(itemgetter("uuid"), wide=True),
         "OWNER": Column(itemgetter("owner")),
+        "STATUS": Column(lambda network: network.get("status")),
         "PREFIX": Column(itemgetter("prefix")),
         "IPV4": Column(itemgetter("ipv4")),
         "ISOLATED": Column(lambda network: yes(network["isolated"])),
         "PUBLIC": Column(lambda network: yes(network["public"])),
+        "REASON": Column(lambda network: network.get("reason"), wide=True),
         "VNI": Column(itemgetter("vni"), wide=True),
         "MTU": Column(itemgetter("mtu"), wide=True),
         "CREATED": Column(lambda network: local_time(network["created_at"]), wide=True),
     },
     fields={
-        **{name: itemgetter(name) for name in ("name", "uuid", "owner", "prefix", "ipv4", "vni")},
+        **{name: itemgetter(name) for name in ("name", "uuid", "owner")},
+        "status": lambda network: network.get("status"),
+        "reason": lambda network: network.get("reason"),
+        "hosts": lambda network: "\n".join(map(_on_host, network.get("hosts") or ())),
+        **{name: itemgetter(name) for name in ("prefix", "ipv4", "vni")},
         "mtu": lambda network: network["mtu"] or "what the hosts' network takes",
         "isolated": lambda network: "yes" if network["isolated"] else "no",
         "public": lambda network: "yes" if network["public"] else "no",

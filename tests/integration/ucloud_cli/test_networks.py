@@ -25,8 +25,8 @@ def test_a_network_from_creation_to_deletion(ann: Program) -> None:
     assert made.status == 0
     assert json.loads(ann("network-show", "lan", "-o", "json").out) == network
     listed = ann("network", "list").out.splitlines()
-    assert listed[0].split() == ["NAME", "OWNER", "PREFIX", "IPV4", "ISOLATED", "PUBLIC"]
-    assert listed[1].split() == ["lan", "ann", network["prefix"], "10.0.0.0/24"]
+    assert listed[0].split() == ["NAME", "OWNER", "STATUS", "PREFIX", "IPV4", "ISOLATED", "PUBLIC"]
+    assert listed[1].split() == ["lan", "ann", "UNUSED", network["prefix"], "10.0.0.0/24"]
     assert str(network["vni"]) in ann("network-list", "-o", "wide").out
     assert "office" in ann("network", "rename", "lan", "office").out
     assert ann("network", "set", "office", "--public").status == 3
@@ -46,12 +46,14 @@ def test_vms_are_plugged_in_from_the_first_or_later(ann: Program, world: World, 
     assert ann("user", "ssh-key", "add", "laptop", str(tmp_path / "id.pub")).status == 0
     said = ann(
         *(*CREATE, "web", "--no-wait", "--network", "lan,ipv4=10.0.0.9,group=web", "--network", "other"),
-        *("--ssh-key", "laptop", "--user-data", str(tmp_path / "data"), "--hostname", "www.example.org", "-o", "json"),
+        *("--ssh-key", "laptop", "--user-data", str(tmp_path / "data"), "--hostname", "www.example.org", "--seed-disk"),
+        *("-o", "json"),
     )
     assert said.status == 0, said.err
     vm = json.loads(said.out)
     request = world.request_of(vm["uuid"])
     assert (request.ssh_keys, request.user_data, request.hostname) == ((ED25519,), "#!/bin/sh\n", "www.example.org")
+    assert request.seed_disk
     first, second = vm["ports"]
     shown = ann("vm", "show", "web").out
     for text in ("10.0.0.9", first["ipv6"], first["mac"], second["id"], "groups web", "www.example.org", "SHA256:"):
