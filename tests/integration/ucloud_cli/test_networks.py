@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from common import keys
+from common.schemas.network import NetworkActual, NetworkStatus
 from tests.integration.ucloud_api.world import World
 from tests.integration.ucloud_cli.conftest import CREATE, Program
 from tests.unit.common.schemas.test_ssh_key import ED25519, MADE
@@ -35,6 +37,29 @@ def test_a_network_from_creation_to_deletion(ann: Program) -> None:
     assert "renamed from lan to office" in ann("network", "events", "office").out
     assert ann("network", "delete", "office").out == "office is deleted\n"
     assert ann("network", "show", "office").status == 4
+
+
+def test_how_a_network_is_and_how_many_there_may_be(
+    as_user: Callable[[str], Program], ann: Program, world: World
+) -> None:
+    admin = as_user("admin")
+    assert admin("user", "set", "ann", "--networks", "1", "--security-groups", "0").status == 0
+    made = json.loads(ann("network", "create", "lan", "-o", "json").out)
+    refused = ann("network", "create", "other")
+    assert (refused.status, "networks: 1 more asked for, 1 of 1 in use" in refused.one_line()) == (5, True)
+    assert "security groups: 1 more asked for, 0 of 0 in use" in ann("security-group", "create", "web").one_line()
+    whoami = ann("whoami").out.splitlines()
+    assert [line.split()[-1] for line in whoami if line.startswith(("networks", "security groups"))] == ["1/1", "0/0"]
+    world.add_host()
+    for host, actual, reason in (("h1", NetworkActual.ACTIVE, ""), ("h2", NetworkActual.ERROR, "no room")):
+        status = NetworkStatus(actual=actual, reason=reason, since=datetime.now(UTC), mtu=1430)
+        world.put(keys.network_status(host, made["uuid"]), status)
+    shown = admin("network", "show", "lan").out
+    assert "h1  ACTIVE  mtu 1430" in shown
+    assert "h2  UNKNOWN  host h2 is silent, it last said ERROR" in shown
+    shown = ann("network", "show", "lan").out
+    assert "ACTIVE" in shown
+    assert "h1" not in shown
 
 
 def test_vms_are_plugged_in_from_the_first_or_later(ann: Program, world: World, tmp_path: Path) -> None:
