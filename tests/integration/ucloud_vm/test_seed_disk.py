@@ -85,12 +85,15 @@ def test_it_is_made_anew_by_each_start_and_goes_with_the_vm(pair: Pair) -> None:
     set_state(vm, Requested.RUNNING, Actual.RUNNING)
     assert (is_open(rig, vm), user_data(rig, vm)) == (True, "second")
 
-    # One that moves while it is off has its own there, too.
+    # Wherever it goes it has its own, while it runs and while it is off.
+    pair.finish(vm, pair.send(pair.begin(vm)))
+    assert not seed_disk(rig, vm).exists()
+    assert is_open(pair.two, vm)
     set_state(vm, Requested.STOPPED, Actual.STOPPED)
     pair.finish(vm, pair.send(pair.begin(vm, live=False)))
-    assert not seed_disk(rig, vm).exists()
+    assert not seed_disk(pair.two, vm).exists()
     set_state(vm, Requested.RUNNING, Actual.RUNNING)
-    assert is_open(pair.two, vm)
+    assert is_open(rig, vm)
     pair.remove(vm)
 
 
