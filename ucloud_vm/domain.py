@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 from pydantic import ValidationError
 
 from common.guests import DOMAIN_PREFIX
+from common.schemas.network import METADATA_V6, NOCLOUD
 from common.schemas.port import MOST_PORTS, PortId
 from common.schemas.vm import Specs
 from common.storage import FileDisk
@@ -32,6 +33,9 @@ _OTHER_CARDS = 4
 machine each has a root port of its own, and what is to be plugged into a guest that runs needs one that is free."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _TCG_CACHE_MIB = 32
+_SEED = f"ds=nocloud-net;s=http://[{METADATA_V6}]/{NOCLOUD}/"
+"""Where cloud-init finds what a VM is told of itself, as it reads it in the serial number of the machine ("NoCloud" in
+its documentation). Without a word by the firmware it does not ask anybody, and does nothing."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     _add_metadata(domain, machine)
     _text(domain, "memory", str(machine.specs.ram_mib), unit="MiB")
     _text(domain, "vcpu", str(machine.specs.cpu))
+    _add_identity(domain, machine)
     _add_platform(domain, accelerator)
     devices = ET.SubElement(domain, "devices")
     _add_disk(devices, machine.root, ROOT_TARGET)
@@ -154,10 +159,21 @@ def _add_mark(metadata: ET.Element, mark: dict[str, str]) -> None:
     ET.SubElement(metadata, f"{NAMESPACE_PREFIX}:vm", {f"xmlns:{NAMESPACE_PREFIX}": NAMESPACE, **mark})
 
 
+def _add_identity(domain: ET.Element, machine: Machine) -> None:
+    """What the firmware (SMBIOS) tells the guest of the machine."""
+    system = ET.SubElement(ET.SubElement(domain, "sysinfo", type="smbios"), "system")
+    _text(system, "entry", "ucloud", name="manufacturer")
+    _text(system, "entry", "ucloud VM", name="product")
+    # Who has no card when it starts has nobody to ask, and would wait for an answer.
+    if machine.nics:
+        _text(system, "entry", _SEED, name="serial")
+
+
 def _add_platform(domain: ET.Element, accelerator: Accelerator) -> None:
     os = ET.SubElement(domain, "os")
     _text(os, "type", "hvm", arch="x86_64", machine="q35")
     ET.SubElement(os, "boot", dev="hd")
+    ET.SubElement(os, "smbios", mode="sysinfo")
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
     if accelerator is Accelerator.KVM:

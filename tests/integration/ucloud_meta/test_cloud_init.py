@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from common.schemas.network import NOCLOUD
 from common.schemas.port import Port
 from tests.integration.ucloud_meta.world import PREFIX, Guest, World, network, port, request
 from ucloud_vm.nocloud import seed, write_image
@@ -80,6 +81,15 @@ def test_as_openstack(guests: tuple[Guest, Guest], tmp_path: Path, url: str) -> 
         assert sorted(subnet["type"] for subnet in each["subnets"]) == ["dhcp4", "dhcp6"]
 
 
+@pytest.mark.parametrize("url", URLS)
+def test_as_a_seed_by_http(guests: tuple[Guest, Guest], tmp_path: Path, url: str) -> None:
+    read = _read("nocloud", tmp_path, f"{url}/{NOCLOUD}/", enter=guests[0])
+    assert (read["instance_id"], read["hostname"]) == ("web", "www")
+    assert read["keys"] == list(KEYS)
+    assert read["user_data"] == USER_DATA
+    assert not read["network"]
+
+
 @pytest.mark.parametrize("kind", ["ec2", "openstack"])
 def test_a_vm_without_anything(guests: tuple[Guest, Guest], tmp_path: Path, kind: str) -> None:
     read = _read(kind, tmp_path, URLS[0], BARE.ports[0], enter=guests[1])
@@ -93,7 +103,7 @@ def test_as_a_seed(tmp_path: Path) -> None:
     write_image(made, image)
     folder.mkdir(parents=True)
     subprocess.run(["mcopy", "-i", image, "::*", folder], check=True)
-    read = _read("nocloud", tmp_path, URLS[0])
+    read = _read("nocloud", tmp_path, "")
     assert (read["instance_id"], read["hostname"]) == ("web", "www")
     assert read["keys"] == list(KEYS)
     assert read["user_data"] == USER_DATA

@@ -53,6 +53,23 @@ def test_a_domain_carries_uuid_sizes_and_the_epoch() -> None:
     assert read_mark(ET.tostring(metadata, encoding="unicode")) == Mark(7, MACHINE.specs)
 
 
+def told_by_firmware(domain: ET.Element) -> dict[str | None, str | None]:
+    assert domain.find("./os/smbios[@mode='sysinfo']") is not None
+    return {entry.get("name"): entry.text for entry in domain.iterfind("./sysinfo[@type='smbios']/system/entry")}
+
+
+def test_the_firmware_tells_cloud_init_where_to_ask() -> None:
+    assert told_by_firmware(describe(replace(MACHINE, nics=(NIC,)))) == {
+        "manufacturer": "ucloud",
+        "product": "ucloud VM",
+        "serial": "ds=nocloud-net;s=http://[fd00:ec2::254]/nocloud/",
+    }
+
+
+def test_a_guest_without_cards_is_not_told_to_ask() -> None:
+    assert "serial" not in told_by_firmware(describe())
+
+
 def test_the_mark_is_read_as_libvirt_gives_it_back_without_its_namespace() -> None:
     assert read_mark('<vm epoch="3" cpu="1" ram_mib="96" ssd_mib="9" hdd_mib="0"/>') == Mark(
         3, Specs(cpu=1, ram_mib=96, ssd_mib=9)
