@@ -41,14 +41,18 @@ DAEMONS = ("ucloud-net", "ucloud-firewall", "ucloud-ipam", "ucloud-meta")
 LOOKS = {
     "links": "ip -brief link | sed 's/@.*//; s/ .*//'",
     "addresses": "ip -brief address | sed 's/@[^ ]*//; s/ [A-Z]* / /'",
-    "routes": "ip -4 route show table all; ip -6 route show table all",
-    "rules of routing": "ip -4 rule; ip -6 rule",
+    "routes": "for v in 4 6; do ip -$v route show table all; done | sed '/^anycast /d'",
+    "rules of routing": "for v in 4 6; do ip -$v rule; done | sed '/lookup 7693164/d'",
     "neighbours": "ip neighbour show nud permanent; bridge fdb show | sed '/ dev eth0 /d'",
-    "rules of the firewall": "nft --stateless list ruleset",
+    "multicast groups": "ip -6 maddr show dev eth0 | sed -n '/ff05:/p'",
+    "firewall": "nft --stateless list ruleset | sed -n '/elements\\|tap[0-9a-f]\\|uc..[0-9]\\|_g_\\|members/p'",
     "traffic control": "tc qdisc; tc filter show dev eth0 ingress; tc filter show dev eth0 egress",
 }
-"""All that a host has of networks and ports."""
-COMES_AND_GOES = (keys.EVENT, keys.REQUEST, keys.SESSION, keys.OTP, keys.OTP_TRIES, keys.ALIVE, keys.STATUS_ALIVE)
+"""All that a host has of networks and ports, but for what is about none of them and stays for the next ones."""
+OF_NETWORKS = (
+    keys.NETWORK, keys.STATUS_NETWORK, keys.ENDPOINT, keys.VNI, keys.PREFIX, keys.ADDRESS, keys.PORT,
+    keys.SECURITY_GROUP, keys.GROUP_MEMBER, keys.GROUP_USE,
+)  # fmt: skip
 
 
 @dataclass
@@ -119,7 +123,8 @@ class People:
             named = [entry.key for entry in store.list(keys.ROOT).entries]
         finally:
             store.close()
-        return found | {"etcd": "\n".join(key for key in named if not key.startswith(COMES_AND_GOES))}
+        found["etcd"] = "\n".join(key for key in named if key.startswith(OF_NETWORKS) or "/name/" in key)
+        return found
 
 
 @pytest.fixture(scope="module")
