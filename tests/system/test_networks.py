@@ -214,7 +214,9 @@ def test_a_move_keeps_addresses_and_connections(people: People) -> None:
 @pytest.fixture
 def traffic(people: People) -> Iterator[tuple[Tap, Tap]]:
     """ "left" pings "right" and the gateway, and sends "right" packets with a foreign source; the taps of both."""
-    pings = (f"-i 0.1 {SAME}", f"-i 0.1 -I eth1 {GATEWAY}", f"-i 0.02 -I {FOREIGN} {SAME}")
+    # It says which source it means: the foreign address is nearer to that of "right".
+    own = people.show("left")["ports"][1]["ipv6"]
+    pings = (f"-i 0.1 -I {own} {SAME}", f"-i 0.1 -I eth1 {GATEWAY}", f"-i 0.02 -I {FOREIGN} {SAME}")
     people.output("left", f"ip -6 addr add {FOREIGN}/128 dev eth1 2> /dev/null; true")
     with people.tap("left", SAME, GATEWAY, FOREIGN) as left, people.tap("right", FOREIGN) as right:
         people.output("left", "".join(f"ping -q {each} < /dev/null > /dev/null 2>&1 & " for each in pings) + "true")
