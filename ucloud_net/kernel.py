@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network, ip_interface
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ _UNFIT = 0x01 | 0x08 | 0x20 | 0x40
 _NO_STATISTICS = 8
 _TTL = 64
 _FLOOD_MAC = "00:00:00:00:00:00"
+_PERMANENT, _SELF = 0x80, 0x02
+"""NUD_PERMANENT, NTF_SELF."""
 _ANYWHERE = "2000::"
 """An address that only a default route leads to (RFC 4291 gives it to nobody)."""
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
@@ -104,7 +107,10 @@ class Kernel:
         if message is None:
             return None
         master = message.get_attr("IFLA_MASTER")
-        return _link(message, _name_of(master) if master else "")
+        link = _link(message, _name_of(master) if master else "")
+        if link.kind == "bridge" and is_ours(name) and not self._hears(message["index"], link.mac):
+            return replace(link, is_tame=False)
+        return link
 
     def our_links(self) -> Iterator[str]:
         """The names of all links that bear a name of ours."""
@@ -211,6 +217,9 @@ class Kernel:
             self._make_no_addresses(index)
             self._tune(name, _BRIDGE_TUNABLES)
             self._ipr.link("set", index=index, address=GATEWAY_MAC, ifalias=alias, mtu=mtu, master=0, state="up")
+            with _unless(errno.EEXIST):
+                own = {"lladdr": GATEWAY_MAC, "state": _PERMANENT, "flags": _SELF}
+                self._ipr.fdb("add", ifindex=index, **own)
 
     def make_vxlan(self, name: str, alias: str, mtu: int, master: str, tunnel: Tunnel) -> None:
         """Make a VXLAN link in the bridge `master`, or put it right."""
@@ -320,6 +329,16 @@ class Kernel:
         if not index:
             raise TemporaryError(f"link {name} has gone meanwhile")
         return index
+
+    def _hears(self, bridge: int, mac: str) -> bool:
+        """Whether a bridge takes what is sent to its own MAC address: `bridge fdb flush` has it forget that."""
+        with _explained("forwarding entries can't be read"):
+            try:
+                return bool(self._ipr.fdb("get", lladdr=mac, NDA_MASTER=bridge))
+            except NetlinkError as error:
+                if error.code in _GONE:
+                    return False
+                raise
 
     def _make_no_addresses(self, index: int) -> None:
         mode = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}

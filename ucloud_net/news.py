@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 from common import netlink
 from common.link_news import Link, link_of
+from common.schemas.network import GATEWAY_MAC
 
 _NEWADDR, _DELADDR, _DELROUTE, _DELNEIGH, _DELRULE, _NEWNETCONF = 20, 21, 25, 29, 33, 80
 _GROUPS = (1, 3, 5, 9, 11, 19, 24, 25)
@@ -20,6 +21,8 @@ _RTA_OIF, _NDA_LLADDR, _CONF_INDEX = 4, 2, 1
 _OF_NO_LINK = 2**32 - 2
 """NETCONFA_IFINDEX_ALL is -1, NETCONFA_IFINDEX_DEFAULT -2."""
 _BRIDGE_FAMILY = 7
+_ENTRIES = frozenset({bytes(6), bytes.fromhex(GATEWAY_MAC.replace(":", ""))})
+"""The MAC addresses of the forwarding entries that matter: for what is for everybody, and the bridge's own."""
 _DELETED_OF_FILTERS = frozenset({0x0A02, 0x0A05, 0x0A08, 0x0A0B, 0x0A0E})  # tables, chains, rules, sets, elements
 
 
@@ -97,7 +100,7 @@ def _index_of(kind: int, body: bytes) -> int:
         return netlink.number(_attribute(body, 12, _RTA_OIF))
     if kind == _NEWNETCONF:
         return netlink.number(_attribute(body, 4, _CONF_INDEX))
-    if kind == _DELNEIGH and body[0] == _BRIDGE_FAMILY and not any(_attribute(body, 12, _NDA_LLADDR)):
+    if kind == _DELNEIGH and body[0] == _BRIDGE_FAMILY and _attribute(body, 12, _NDA_LLADDR) in _ENTRIES:
         return int(struct.unpack_from("=i", body, 4)[0])
     return 0
 

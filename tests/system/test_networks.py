@@ -268,6 +268,7 @@ def test_a_daemon_that_is_killed_is_missed_by_nobody(people: People, traffic: tu
         "ip link del {vxlan}",
         "ip -6 addr flush dev {bridge}",
         "bridge fdb flush dev {vxlan}",
+        "bridge fdb flush dev {bridge}",
     ],
 )
 def test_what_somebody_breaks_is_mended(people: People, traffic: tuple[Tap, Tap], damage: str) -> None:

@@ -75,6 +75,9 @@ DAMAGES = {
     "port's route deleted": _ip("-6 route del {address} dev {bridge}"),
     "routes flushed": _ip("-6 route flush dev {bridge}"),
     "forwarding entries flushed": _flush,
+    "all that the bridge knows flushed": lambda guest: run(
+        guest.host.namespace, "bridge", "fdb", "flush", "dev", guest.network.bridge
+    ),
     "tap taken out": _ip("link set {tap} nomaster"),
     "tap with another MTU": _ip("link set {tap} mtu 1300"),
     "rule deleted": _ip("-6 rule del from fd00:ec2::254"),
