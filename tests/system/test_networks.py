@@ -44,11 +44,15 @@ LOOKS = {
     "routes": "for v in 4 6; do ip -$v route show table all; done | sed '/^anycast /d'",
     "rules of routing": "for v in 4 6; do ip -$v rule; done | sed '/lookup 7693164/d'",
     "neighbours": "ip neighbour show nud permanent; bridge fdb show | sed '/ dev eth0 /d'",
-    "multicast groups": "ip -6 maddr show dev eth0 | sed -n '/ff05:/p'",
-    "firewall": "nft --stateless list ruleset | sed -n '/elements\\|tap[0-9a-f]\\|uc..[0-9]\\|_g_\\|members/p'",
+    "multicast groups": "ip -6 maddr show dev eth0 | sed -n '/ff05::2$/d; /ff05:/p'",
+    "firewall": r"""nft --stateless list ruleset | sed 's/"tap[0-9a-f]*" counter *[,}]//g' |
+                    sed -n '/"tap[0-9a-f]\|uc..[0-9]\|_g_\|members/p'""",
     "traffic control": "tc qdisc; tc filter show dev eth0 ingress; tc filter show dev eth0 egress",
 }
-"""All that a host has of networks and ports, but for what is about none of them and stays for the next ones."""
+"""All that a host has of networks and ports, but for what is about none of them and stays for the next ones.
+
+The kernel keeps the counts of dropped frames for seven days, and forgets them by itself.
+"""
 OF_NETWORKS = (
     keys.NETWORK, keys.STATUS_NETWORK, keys.ENDPOINT, keys.VNI, keys.PREFIX, keys.ADDRESS, keys.PORT,
     keys.SECURITY_GROUP, keys.GROUP_MEMBER, keys.GROUP_USE,
