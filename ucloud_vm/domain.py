@@ -164,8 +164,8 @@ def _add_identity(domain: ET.Element, machine: Machine) -> None:
     system = ET.SubElement(ET.SubElement(domain, "sysinfo", type="smbios"), "system")
     _text(system, "entry", "ucloud", name="manufacturer")
     _text(system, "entry", "ucloud VM", name="product")
-    # Who has no card when it starts has nobody to ask, and would wait for an answer.
-    if machine.nics:
+    # Who has no card when it starts has nobody to ask, and would wait for an answer; who has a seed disk need not ask.
+    if machine.nics and not machine.seed:
         _text(system, "entry", _SEED, name="serial")
 
 

@@ -157,6 +157,10 @@ def test_a_seed_disk_is_the_last_one_and_can_only_be_read() -> None:
     assert disk_caches(ET.tostring(domain, encoding="unicode")) == {"none"}
 
 
+def test_who_has_a_seed_disk_is_not_told_to_ask() -> None:
+    assert "serial" not in told_by_firmware(describe(replace(MACHINE, nics=(NIC,), seed=Path("/run/seed.img"))))
+
+
 def test_on_another_host_it_has_the_seed_disk_there() -> None:
     here = to_xml(replace(MACHINE, seed=Path("/run/seed.img")), Accelerator.TCG)
     moved = relocate(here, 9, Files("/b/root", "", "/b/s.sock", "/b/s.log", "/b/v.sock", "/b/seed"))
