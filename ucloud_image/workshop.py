@@ -6,6 +6,7 @@ What a killed import left there is worth nothing and is removed.
 import fcntl
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pathlib import Path
 from common.errors import TemporaryError
 
 _PRIVATE = 0o700
+_MIB = 1024**2
+_RESERVE_BYTES = 1024**3
 
 
 class Workshop:
@@ -22,6 +25,8 @@ class Workshop:
     def __init__(self, directory: Path) -> None:
         """Set the directory up; TemporaryError when that can't be done."""
         self._directory = directory
+        self._reserved_bytes = 0
+        self._reserving = threading.Lock()
         with _os_errors("set up"):
             directory.mkdir(_PRIVATE, parents=True, exist_ok=True)
 
@@ -43,6 +48,28 @@ class Workshop:
     def remove(self, folder: Path) -> None:
         """Remove a folder with what is in it; one that is gone is fine."""
         shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def room(self, size_bytes: int) -> Iterator[None]:
+        """Write up to `size_bytes` meanwhile; TemporaryError when the store has not that much room.
+
+        Other imports of this process may use what they were promised, and VMs, whose disks grow, keep a reserve.
+        """
+        with self._reserving:
+            with _os_errors("measure"):
+                numbers = os.statvfs(self._directory)
+            free_bytes = numbers.f_bavail * numbers.f_frsize - self._reserved_bytes - _RESERVE_BYTES
+            if size_bytes > free_bytes:
+                raise TemporaryError(
+                    f"the store is full: the import takes up to {-(-size_bytes // _MIB)} MiB, "
+                    f"and {max(0, free_bytes) // _MIB} MiB are free for it"
+                )
+            self._reserved_bytes += size_bytes
+        try:
+            yield
+        finally:
+            with self._reserving:
+                self._reserved_bytes -= size_bytes
 
     def _all(self) -> Iterator[tuple[str, Path]]:
         with _os_errors("read"):

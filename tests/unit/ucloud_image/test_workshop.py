@@ -1,0 +1,28 @@
+"""The room that imports are promised."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from common.errors import TemporaryError
+from ucloud_image.workshop import Workshop
+
+
+def test_what_others_were_promised_is_not_promised_again(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path / "import")
+    numbers = os.statvfs(tmp_path)
+    most = numbers.f_bavail * numbers.f_frsize
+    with workshop.room(most // 2):
+        with pytest.raises(TemporaryError, match=r"the store is full: the import takes up to [0-9]+ MiB"):
+            workshop.room(most // 2).__enter__()
+        with workshop.room(0):
+            pass
+    with workshop.room(most // 2):
+        pass
+
+
+def test_a_reserve_is_kept(tmp_path: Path) -> None:
+    numbers = os.statvfs(tmp_path)
+    with pytest.raises(TemporaryError), Workshop(tmp_path / "import").room(numbers.f_bavail * numbers.f_frsize - 1024):
+        pass
