@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,14 +52,15 @@ class NoSandbox(TemporaryError):
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a program reaches beside its libraries: files by the names that it knows them by, and the network, or not.
+    """What a program reaches beside its libraries: files, by the names that it knows (`/name`), and the network.
 
     Files to be written exist already; they are nobody's while the program runs. Those to be read must be readable for
-    everybody: give them folders that keep everybody out.
+    everybody: give them folders that keep everybody out. `contents` are files that exist nowhere else, such as a key.
     """
 
     reads: Mapping[str, Path] = field(default_factory=dict)
     writes: Mapping[str, Path] = field(default_factory=dict)
+    contents: Mapping[str, bytes] = field(default_factory=dict)
     has_network: bool = False
 
 
@@ -86,15 +87,19 @@ def run(command: Sequence[str], allowance: Allowance, limits: Limits) -> Answer:
     """Run `command` to its end. NoSandbox, and nothing was run, when there can be no sandbox now."""
     for part in _PARTS:
         _find(part)
-    with _owned_by_nobody(allowance.writes.values()), _filter(allowance.has_network) as filter_descriptor:
-        whole = [*_limited(limits), *_enclosed(command[0], allowance, filter_descriptor), *_deprived(command)]
+    with ExitStack() as stack:
+        stack.enter_context(_owned_by_nobody(allowance.writes.values()))
+        filter_descriptor = stack.enter_context(_filter(allowance.has_network))
+        contents = {name: stack.enter_context(_held(content)) for name, content in allowance.contents.items()}
+        enclosed = _enclosed(command[0], allowance, contents, filter_descriptor)
+        whole = [*_limited(limits), *enclosed, *_deprived(command)]
         try:
             process = subprocess.Popen(
                 whole,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(filter_descriptor,),
+                pass_fds=(filter_descriptor, *contents.values()),
                 env={"PATH": os.environ.get("PATH", os.defpath)},
             )
         except OSError as error:
@@ -149,7 +154,7 @@ def _limited(limits: Limits) -> list[str]:
     ]
 
 
-def _enclosed(program: str, allowance: Allowance, filter_descriptor: int) -> list[str]:
+def _enclosed(program: str, allowance: Allowance, contents: Mapping[str, int], filter_descriptor: int) -> list[str]:
     """bwrap, with a root directory that holds what is named here and nothing else, and that nobody can write to."""
     arguments = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
     arguments += [] if allowance.has_network else ["--unshare-net"]
@@ -164,6 +169,8 @@ def _enclosed(program: str, allowance: Allowance, filter_descriptor: int) -> lis
         arguments += ["--ro-bind", _find(name), _inside(name)]
     for inside, path in allowance.reads.items():
         arguments += ["--ro-bind", str(path), inside]
+    for inside, descriptor in contents.items():
+        arguments += ["--perms", "0444", "--ro-bind-data", str(descriptor), inside]
     for inside, path in allowance.writes.items():
         arguments += ["--bind", str(path), inside]
     return [*arguments, "--remount-ro", "/", "--chdir", "/", "--"]
@@ -214,11 +221,17 @@ def _filter(has_network: bool) -> Iterator[int]:
     # Threads only. The flags of clone3 can't be seen from here: without it, the C library falls back to clone.
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
     rules.add_rule(seccomp.ERRNO(errno.EPERM), "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0))
-    descriptor = os.memfd_create("filter", os.MFD_CLOEXEC)
-    try:
-        with os.fdopen(os.dup(descriptor), "wb") as file:
-            rules.export_bpf(file)
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    with os.fdopen(os.memfd_create("filter"), "r+b") as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        yield file.fileno()
+
+
+@contextmanager
+def _held(content: bytes) -> Iterator[int]:
+    """A descriptor of a file without a name that has this content."""
+    with os.fdopen(os.memfd_create("content"), "r+b") as file:
+        file.write(content)
+        file.flush()
+        file.seek(0)
+        yield file.fileno()

@@ -96,6 +96,15 @@ def test_it_reads_nothing_of_the_host_but_programs_and_libraries(source: Path) -
     ]  # fmt: skip
 
 
+def test_a_key_is_given_to_it_without_a_file_on_the_host() -> None:
+    allowance = Allowance(contents={"/etc/ceph/keyring": b"the key"})
+    assert _attempts('open("/etc/ceph/keyring").read()\nopen("/etc/ceph/keyring", "a")', allowance) == [
+        "DONE the key",
+        "PermissionError Permission denied",
+    ]
+    assert _attempts('os.listdir("/etc")') == ["FileNotFoundError No such file or directory"]
+
+
 def test_no_descriptor_of_the_daemon_is_open_in_it(source: Path) -> None:
     with source.open() as file:
         os.set_inheritable(file.fileno(), True)
@@ -261,7 +270,8 @@ def test_it_is_nobody_and_will_stay_so() -> None:
 import ctypes
 libc = ctypes.CDLL(None)
 print(os.getresuid(), os.getresgid(), os.getgroups(), os.getpid() < 5)
-print("no new privileges", libc.prctl(39, 0, 0, 0, 0), "filter", libc.prctl(21), "bounding", [libc.prctl(23, n) for n in range(41)])
+print("no new privileges", libc.prctl(39, 0, 0, 0, 0), "filter", libc.prctl(21))
+print("bounding", [libc.prctl(23, n) for n in range(41)])
 print(sorted(os.environ))
 attempt(lambda: os.setuid(0))
 attempt(lambda: os.kill(1, 9))
@@ -269,9 +279,10 @@ attempt(lambda: os.kill(1, 9))
     )
     lines = answer.output.splitlines()
     assert lines[0] == "(65534, 65534, 65534) (65534, 65534, 65534) [] True"
-    assert lines[1] == f"no new privileges 1 filter 2 bounding {[0] * 41}"
-    assert {"LC_ALL", "MALLOC_ARENA_MAX"} <= set(eval(lines[2])) <= {"LC_ALL", "LC_CTYPE", "MALLOC_ARENA_MAX", "PWD"}  # noqa: S307
-    assert lines[3:] == ["PermissionError Operation not permitted"] * 2
+    assert lines[1] == "no new privileges 1 filter 2"
+    assert lines[2] == f"bounding {[0] * 41}"
+    assert {"LC_ALL", "MALLOC_ARENA_MAX"} <= set(eval(lines[3])) <= {"LC_ALL", "LC_CTYPE", "MALLOC_ARENA_MAX", "PWD"}  # noqa: S307
+    assert lines[4:] == ["PermissionError Operation not permitted"] * 2
 
 
 @pytest.mark.parametrize(
@@ -295,9 +306,8 @@ def test_new_namespaces_are_refused_also_by_clone() -> None:
 def _syscall(name: str, first: int) -> str:
     """What comes of a system call, and the error number."""
     number = seccomp.resolve_syscall(seccomp.Arch(), name)
-    return _python(
-        f"import ctypes; c = ctypes.CDLL(None, use_errno=True); print(c.syscall({number}, {first}, 0), ctypes.get_errno())"
-    ).output
+    call = f"c.syscall({number}, {first}, 0)"
+    return _python(f"import ctypes; c = ctypes.CDLL(None, use_errno=True); print({call}, ctypes.get_errno())").output
 
 
 def test_without_its_parts_nothing_is_run(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
