@@ -25,7 +25,7 @@ def wire(host: daemon.Daemon) -> None:
     qemu_img.ensure_it_runs()
     try:
         images = DirectoryStore(host.settings.storage)
-        workshop = Workshop(host.settings.storage.ssd_directory / "import")
+        workshop = Workshop(host.settings.storage.ssd_directory / "import", host.settings.image.reserve_gib)
     except TemporaryError as error:
         raise ConfigurationError(f"storage.ssd_directory: {error}") from error
     requests = host.cache(keys.IMAGE, ImageRequest)

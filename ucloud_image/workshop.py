@@ -16,17 +16,18 @@ from common.errors import TemporaryError
 
 _PRIVATE = 0o700
 _MIB = 1024**2
-_RESERVE_BYTES = 1024**3
+_GIB = 1024**3
 
 
 class Workshop:
     """The folders of imports under way."""
 
-    def __init__(self, directory: Path) -> None:
-        """Set the directory up; TemporaryError when that can't be done."""
+    def __init__(self, directory: Path, reserve_gib: int) -> None:
+        """Set the directory up; TemporaryError when that can't be done. Imports leave `reserve_gib` of it free."""
         self._directory = directory
-        self._reserved_bytes = 0
-        self._reserving = threading.Lock()
+        self._reserve_bytes = reserve_gib * _GIB
+        self._promised_bytes = 0
+        self._promising = threading.Lock()
         with _os_errors("set up"):
             directory.mkdir(_PRIVATE, parents=True, exist_ok=True)
 
@@ -55,21 +56,21 @@ class Workshop:
 
         Other imports of this process may use what they were promised, and VMs, whose disks grow, keep a reserve.
         """
-        with self._reserving:
+        with self._promising:
             with _os_errors("measure"):
                 numbers = os.statvfs(self._directory)
-            free_bytes = numbers.f_bavail * numbers.f_frsize - self._reserved_bytes - _RESERVE_BYTES
+            free_bytes = numbers.f_bavail * numbers.f_frsize - self._promised_bytes - self._reserve_bytes
             if size_bytes > free_bytes:
                 raise TemporaryError(
                     f"the store is full: the import takes up to {-(-size_bytes // _MIB)} MiB, "
                     f"and {max(0, free_bytes) // _MIB} MiB are free for it"
                 )
-            self._reserved_bytes += size_bytes
+            self._promised_bytes += size_bytes
         try:
             yield
         finally:
-            with self._reserving:
-                self._reserved_bytes -= size_bytes
+            with self._promising:
+                self._promised_bytes -= size_bytes
 
     def _all(self) -> Iterator[tuple[str, Path]]:
         with _os_errors("read"):

@@ -8,9 +8,11 @@ import pytest
 from common.errors import TemporaryError
 from ucloud_image.workshop import Workshop
 
+GIB = 1024**3
+
 
 def test_what_others_were_promised_is_not_promised_again(tmp_path: Path) -> None:
-    workshop = Workshop(tmp_path / "import")
+    workshop = Workshop(tmp_path / "import", reserve_gib=1)
     numbers = os.statvfs(tmp_path)
     most = numbers.f_bavail * numbers.f_frsize
     with workshop.room(most // 2):
@@ -24,5 +26,8 @@ def test_what_others_were_promised_is_not_promised_again(tmp_path: Path) -> None
 
 def test_a_reserve_is_kept(tmp_path: Path) -> None:
     numbers = os.statvfs(tmp_path)
-    with pytest.raises(TemporaryError), Workshop(tmp_path / "import").room(numbers.f_bavail * numbers.f_frsize - 1024):
+    free_bytes = numbers.f_bavail * numbers.f_frsize
+    with pytest.raises(TemporaryError), Workshop(tmp_path / "import", reserve_gib=1).room(free_bytes - GIB // 2):
+        pass
+    with Workshop(tmp_path / "import", reserve_gib=0).room(free_bytes - GIB // 2):
         pass
