@@ -359,6 +359,40 @@ def test_without_any_of_it_qemu_img_would_tell(tmp_path: Path, secret: Path) -> 
         assert secret.read_bytes() in target.read_bytes()
 
 
+def test_an_upload_that_is_swapped_all_the_time_is_what_was_checked(
+    images: Images, start_daemon: StartImageDaemon, secret: Path
+) -> None:
+    good, swapped = images.make_good("good.qcow2"), images.uploads / "swapped.qcow2"
+    start_daemon()
+    stop = threading.Event()
+
+    def swap() -> None:
+        contents = [good.read_bytes(), bytes(_backed(SECRET)), bytes(_foreign_data(SECRET))]
+        number = 0
+        while not stop.is_set():
+            number += 1
+            draft = images.uploads / "draft"
+            draft.write_bytes(contents[number % 3])
+            draft.rename(swapped)
+            with swapped.open("r+b") as file:  # and in its place
+                file.write(contents[(number + 1) % 3][:4096])
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        wait_for("the first one", swapped.exists, DEADLINE_S)
+        requests = [images.request("swapped.qcow2") for _ in range(30)]
+        ends = frozenset({ImageActual.READY, ImageActual.REJECTED, ImageActual.ERROR})
+        statuses = [images.wait_status(request, ends) for request in requests]
+    finally:
+        stop.set()
+        thread.join()
+    assert {status.actual for status in statuses} >= {ImageActual.REJECTED}
+    for request in requests:
+        if images.template(request).exists():
+            assert secret.read_bytes()[:25] not in images.template(request).read_bytes()
+
+
 def test_a_folder_that_is_a_link_is_refused(images: Images, start_daemon: StartImageDaemon) -> None:
     images.make_good("good.qcow2")
     elsewhere = images.uploads.parent / "elsewhere"
