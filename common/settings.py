@@ -232,8 +232,8 @@ class ImageSettings(_Section):
     max_virtual_gib: Annotated[int, Field(ge=1, le=65536)] = 2048
     """Images with larger disks are rejected."""
     reserve_gib: Annotated[int, Field(ge=0, le=1024 * 1024)] = 1
-    """So much of the store's file system imports leave to the disks of VMs, which grow: an import that might take more of
-    it waits."""
+    """So much of the store's file system imports leave to the disks of VMs, which grow: an import that might take more
+    waits."""
 
 
 class NetSettings(_Section):
