@@ -19,11 +19,13 @@ from common.store import Store
 from ucloud_image import qemu_img
 from ucloud_image.leadership import Leadership
 from ucloud_image.plan import Action, Discard, Facts, Install, Observed, Prepare, Release, RemoveTemplate
+from ucloud_image.qcow2 import Refused
 from ucloud_image.qcow2_tables import Contents, check_file
 from ucloud_image.upload import Copied, CopyReader, check_upload, copy_upload, open_upload, size_of_copy
 from ucloud_image.workshop import Workshop
 
 _MIB = 1024 * 1024
+_SECTOR_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -97,11 +99,21 @@ class ImageDriver:
 
     def _make_template(self, action: Prepare, copy: Path, template: Path) -> Facts:
         copied, contents = self._copy(action, copy)
-        os.close(_create(template))
-        with self._workshop.room(qemu_img.size_of_copy(contents)):
-            qemu_img.convert(copy, template, contents)
+        target = _create(template)
+        try:
+            with self._workshop.room(qemu_img.size_of_copy(contents)):
+                qemu_img.convert(copy, template, contents)
+            self._check_result(target, contents)
+        finally:
+            os.close(target)
         copy.unlink(missing_ok=True)
         return Facts(-(-contents.virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
+
+    def _check_result(self, target: int, contents: Contents) -> None:
+        """Whoever takes qemu-img over writes into the template what they like: QEMU will open it on the hosts."""
+        result = check_file(CopyReader(target), self._settings.max_virtual_gib)
+        if result.virtual_size_bytes != -(-contents.virtual_size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES:
+            raise Refused("its conversion made another disk of it")
 
     def _copy(self, action: Prepare, copy: Path) -> tuple[Copied, Contents]:
         """Copy an upload, then check the copy: only that counts, for nobody can change it any more."""

@@ -7,9 +7,9 @@ import logging
 from pathlib import Path
 
 from common.errors import ConfigurationError, TemporaryError
+from common.sandbox import Allowance, Answer, Limits, NoSandbox, run
 from ucloud_image.qcow2 import Refused
 from ucloud_image.qcow2_tables import Contents
-from ucloud_image.sandbox import Allowance, Answer, Limits, NoSandbox, run
 
 _log = logging.getLogger(__name__)
 _MIB = 1024**2

@@ -336,7 +336,7 @@ def test_the_sandbox_alone_keeps_qemu_img_from_what_a_file_names(tmp_path: Path,
     code = f"""
 from pathlib import Path
 from ucloud_image.qemu_img import *
-from ucloud_image.sandbox import *
+from common.sandbox import *
 allowance = Allowance(reads={{"/source": Path({str(source)!r})}}, writes={{"/target": Path({str(target)!r})}})
 command = ["qemu-img", "convert", *image_options("/source"), "-O", "raw", "/target"]
 answer = run(command, allowance, Limits(2**31, 2**23, 30, 60))
@@ -471,6 +471,49 @@ def test_what_unfolds_to_more_than_the_store_holds_is_not_begun(
     images.delete(request)
     images.wait_gone(request)
     wait_for("a clean workshop", lambda: images.work_left() == [], DEADLINE_S)
+
+
+EVIL = """
+#include <fcntl.h>
+#include <unistd.h>
+int main(void) {
+    static char buffer[65536];
+    int source = open("/source", O_RDONLY), target = open("/target", O_WRONLY);
+    lseek(source, OFFSET, SEEK_SET);
+    for (ssize_t count; (count = read(source, buffer, sizeof buffer)) > 0;)
+        if (write(target, buffer, count) != count) return 1;
+    return 0;
+}
+"""
+"""In place of a qemu-img that was taken over: what the file's data are becomes the template."""
+
+
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (_backed(SECRET), "it has a backing file"),
+        (_foreign_data(SECRET), "its data are in another file"),
+        (Qcow2File(virtual_size=8 << 20), "its conversion made another disk of it"),
+        (b"#!/bin/sh", "not a qcow2 file"),
+    ],
+)
+def test_a_qemu_img_that_was_taken_over_makes_no_hostile_template(
+    images: Images, start_daemon: StartImageDaemon, monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+    result: Qcow2File | bytes, reason: str,
+) -> None:  # fmt: skip
+    file = Qcow2File(data=10)
+    (tmp_path / "evil.c").write_text(EVIL.replace("OFFSET", str(file.data_offset(0))))
+    (tmp_path / "bin").mkdir()
+    subprocess.run(["gcc", "-o", str(tmp_path / "bin/qemu-img"), str(tmp_path / "evil.c")], check=True)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    file.extra[file.data_offset(0)] = bytes(result)
+    (images.uploads / "evil.qcow2").write_bytes(bytes(file))
+    start_daemon()
+    request = images.request("evil.qcow2")
+    status = images.wait_status(request)
+    assert status.actual is ImageActual.REJECTED
+    assert reason in status.reason
+    assert not images.template(request).exists()
 
 
 def test_compressed_data_that_are_none_are_refused(images: Images, start_daemon: StartImageDaemon) -> None:

@@ -5,9 +5,9 @@ import signal
 import pytest
 
 from common.errors import PermanentError, TemporaryError
+from common.sandbox import Answer
 from ucloud_image.qcow2_tables import Contents
 from ucloud_image.qemu_img import check_answer, limits_of, size_of_copy
-from ucloud_image.sandbox import Answer
 
 GIB = 1024**3
 SLOW = "it takes too long to read (more than 152 s of a processor)"

@@ -16,9 +16,9 @@ import pytest
 import seccomp
 
 from common.errors import ConfigurationError
+from common.sandbox import Allowance, Answer, Limits, NoSandbox, run
 from devcloud.waiting import wait_for
 from ucloud_image import qemu_img
-from ucloud_image.sandbox import Allowance, Answer, Limits, NoSandbox, run
 
 MIB = 1024 * 1024
 PYTHON = "/usr/bin/python3"
@@ -236,7 +236,7 @@ def test_it_dies_with_its_daemon(target: Path) -> None:
     inner = "import fcntl,time; f=open('/target','w'); fcntl.flock(f, 2); f.write('up'); f.flush(); time.sleep(50)"
     daemon = f"""
 from pathlib import Path
-from ucloud_image.sandbox import *
+from common.sandbox import *
 run(["{PYTHON}", "-c", {inner!r}], Allowance(writes={{"/target": Path({str(target)!r})}}), {LIMITS})
 """
     with subprocess.Popen([sys.executable, "-c", daemon], cwd=PROJECT) as process:
