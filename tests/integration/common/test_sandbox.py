@@ -336,12 +336,35 @@ def test_sandboxes_do_not_see_one_another() -> None:
     assert {answer.return_code for answer in answers} == {0}
 
 
-def test_it_works_with_what_the_unit_allows() -> None:
-    units = PROJECT / "systemd"
-    text = (units / "ucloud-image.service").read_text() + (units / "ucloud-image.service.d/unshare.conf").read_text()
-    allowed = " ".join(re.findall(r"^CapabilityBoundingSet=(.*)$", text, re.MULTILINE)).lower().split()
+def test_it_works_with_the_capabilities_that_the_unit_allows() -> None:
+    allowed = " ".join(re.findall(r"^CapabilityBoundingSet=(.*)$", _unit(), re.MULTILINE)).lower().split()
     bounding = ",".join(["-all", *(f"+{name.removeprefix('cap_')}" for name in allowed)])
     _ensure_it_runs("setpriv", f"--bounding-set={bounding}", "--no-new-privs")
+
+
+def test_it_works_with_the_system_calls_that_the_unit_allows(tmp_path: Path) -> None:
+    log = tmp_path / "strace.log"
+    _ensure_it_runs("strace", "-f", "-qq", "-o", str(log))
+    used = set(re.findall(r"^\d+ +(\w+)\(", log.read_text(), re.MULTILINE))
+    assert {"mount", "pivot_root", "clone"} < used
+    allowed = " ".join(re.findall(r"^SystemCallFilter=(.*)$", _unit(), re.MULTILINE)).split()
+    assert used - {call for name in (*allowed, "@default") for call in _system_calls(name)} == set()
+
+
+def _unit() -> str:
+    units = PROJECT / "systemd"
+    return (units / "ucloud-image.service").read_text() + (units / "ucloud-image.service.d/unshare.conf").read_text()
+
+
+def _system_calls(name: str) -> Iterator[str]:
+    """What a name of a SystemCallFilter stands for: systemd.exec(5)."""
+    if not name.startswith("@"):
+        yield name
+        return
+    command = ["systemd-analyze", "syscall-filter", name]
+    for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[1:]:
+        if line.strip() and not line.strip().startswith("#"):
+            yield from _system_calls(line.strip())
 
 
 def test_it_works_in_a_chroot(tmp_path: Path) -> None:
