@@ -120,10 +120,12 @@ def _wait(process: "subprocess.Popen[bytes]", deadline: float) -> Answer:
     """Read all that is said, keep its end, and kill what is still there at the deadline: all in the sandbox dies."""
     pipe = process.stdout
     assert pipe is not None  # noqa: S101 - for the types: it was asked for
+    news = select.poll()  # unlike select(2), it takes any descriptor of a daemon that has many
+    news.register(pipe)
     tail = b""
     try:
         while (left_s := deadline - time.monotonic()) > 0:
-            if not select.select([pipe], [], [], left_s)[0]:
+            if not news.poll(1000 * left_s):
                 continue
             chunk = os.read(pipe.fileno(), 65536)
             if not chunk:
