@@ -196,13 +196,13 @@ class State:
         now_s = time.monotonic()
         if now_s >= self._stand_until_s:
             if any(cache.problem() for cache in self._caches):
-                self.store.get(keys.ROOT)
+                self.store.get(keys.NOTHING)
             else:
                 self._stand_until_s = now_s + _TRUSTED_S
 
     def _newest(self) -> int:
         """The revision that etcd is at."""
-        return self.store.list(f"{keys.ROOT}none/").revision
+        return self.store.list(keys.NOTHING).revision
 
     def _catch_up(self, cache: Cache[Any], revision: int, written: int) -> None:
         if not cache.wait_synced(STORE_TIMEOUT_S):
