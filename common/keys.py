@@ -21,6 +21,7 @@ IMAGE_USE = f"{ROOT}image-use/"
 USER = f"{ROOT}user/"
 ACCOUNT = f"{ROOT}account/"
 CHARGE = f"{ROOT}charge/"
+PROJECT = f"{ROOT}project/"
 SESSION = f"{ROOT}session/"
 REQUEST = f"{ROOT}request/"
 OTP = f"{ROOT}otp/"
@@ -144,6 +145,11 @@ def names(owner: str) -> str:
 def account(user: str) -> str:
     """What a user may do here, written by ucloud_api."""
     return f"{ACCOUNT}{user}"
+
+
+def project(name: str) -> str:
+    """Who has things together, and how much of them, written by ucloud_api."""
+    return f"{PROJECT}{name}"
 
 
 def charges(owner: str) -> str:

@@ -56,6 +56,7 @@ RIGHTS = (
     Right(keys.IMAGE_USE, (API, SCHEDULER), (IMAGE,), "released with the VM"),
     Right(keys.USER, (API, SCHEDULER, IMAGE), (), "released with the VM or the image"),
     Right(keys.ACCOUNT, (API,)),
+    Right(keys.PROJECT, (API,)),
     Right(keys.CHARGE, (API, SCHEDULER), (), "released with the VM"),
     Right(keys.SESSION, (API,)),
     Right(keys.REQUEST, (API,)),

@@ -41,6 +41,7 @@ OTHER_KEYS = {
     "image_use()": keys.image_use("x", "y"),
     "name()": keys.name("alice", "vm", "x"),
     "account()": keys.account("alice"),
+    "project()": keys.project("web"),
     "charge()": keys.charge("alice", "x"),
     "session()": keys.session("x"),
     "request()": keys.request("alice", "x"),

@@ -1,18 +1,19 @@
 """ucloud-admin etcd-roles: a user of etcd, with its role, for each daemon, as the table in common.rights says."""
 
 import os
-import re
 from collections.abc import Sequence
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from common import rights, settings
 from common.errors import UcloudError
 from common.rights import User
+from common.schemas.vm import HostName
 from common.store import EtcdOptions
 from common.store.access import AccessControl
 
-_HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_HOST_NAME = TypeAdapter(HostName)
 
 
 @click.group()
@@ -25,8 +26,11 @@ def etcd_roles() -> None:
 
 def _users(_context: click.Context, _parameter: click.Parameter, hosts: Sequence[str]) -> tuple[User, ...]:
     for host in hosts:
-        if not _HOST.fullmatch(host):
-            raise click.BadParameter(f"{host!r}: a host is called by lower case letters, digits and hyphens")
+        try:
+            _HOST_NAME.validate_python(host)
+        except ValidationError as error:
+            allowed = "a host is called by lower-case letters, digits, dots and hyphens"
+            raise click.BadParameter(f"{host!r}: {allowed}") from error
     return (*rights.users_of_control(), *(user for host in hosts for user in rights.users_of_host(host)))
 
 

@@ -19,7 +19,7 @@ from ucloud_api.auth import Caller, current_caller
 from ucloud_api.change import Plan, change, told
 from ucloud_api.collection import Collection, check_may_publish, users_of
 from ucloud_api.creation import Creation, make
-from ucloud_api.owner import owner_of_new
+from ucloud_api.owner import holder_revision, owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.quick import quick
 from ucloud_api.removal import Removal, remove
@@ -57,9 +57,7 @@ def create(body: models.NetworkCreate) -> Response:
         _check_prefix(state, caller, body.prefix)
 
     def draft() -> tuple[bytes, Step]:
-        account = state.store.get(keys.account(owner))
-        if account is None:
-            raise not_found("user", owner)
+        revision = holder_revision(state, owner)
         vni = 1 + secrets.randbelow(LAST_VNI)
         network = NetworkRequest(
             uuid=uuid,
@@ -69,7 +67,7 @@ def create(body: models.NetworkCreate) -> Response:
             owner=owner,
             **body.model_dump(include={"name", "ipv4", "mtu", "isolated", "public"}),
         )
-        step = admission.admit_network(network, account.mod_revision) + told(state, None, network)
+        step = admission.admit_network(network, revision) + told(state, None, network)
         return _resource(network).model_dump_json().encode(), step
 
     def refuse(conflict: Conflict) -> None:

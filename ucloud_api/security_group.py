@@ -19,7 +19,7 @@ from ucloud_api.change import Plan, change, told
 from ucloud_api.collection import Collection, users_of
 from ucloud_api.creation import Creation, make
 from ucloud_api.models.security_group import RuleIn
-from ucloud_api.owner import owner_of_new
+from ucloud_api.owner import holder_revision, owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.quick import quick
 from ucloud_api.removal import Removal, remove
@@ -79,12 +79,10 @@ def create(body: models.SecurityGroupCreate) -> Response:
     state.await_caches(state.groups)
 
     def draft() -> tuple[bytes, Step]:
-        account = state.store.get(keys.account(owner))
-        if account is None:
-            raise not_found("user", owner)
+        revision = holder_revision(state, owner)
         rules = _rules(known, owner, (uuid, body.name), body.rules)
         group = SecurityGroup(uuid=uuid, owner=owner, name=body.name, rules=rules, created_at=datetime.now(UTC))
-        step = admission.admit_group(group, account.mod_revision) + told(state, None, group)
+        step = admission.admit_group(group, revision) + told(state, None, group)
         return _resource(state, group).model_dump_json().encode(), step
 
     def refuse(conflict: Conflict) -> None:
@@ -117,7 +115,7 @@ def read(state: State, caller: Caller, uuid: str) -> tuple[SecurityGroup, int]:
 @blueprint.patch(
     "/<uuid>",
     summary="Change a security group",
-    responses={200: models.SecurityGroup, **documented(400, 404, 412, 413, 415)},
+    responses={200: models.SecurityGroup, **documented(400, 403, 404, 412, 413, 415)},
 )
 def patch(path: models.ThingPath, body: models.SecurityGroupPatch) -> Response:
     """Rename a security group, or give it other rules, which hold for all its ports at once."""
@@ -143,7 +141,7 @@ def patch(path: models.ThingPath, body: models.SecurityGroupPatch) -> Response:
 @blueprint.delete(
     "/<uuid>",
     summary="Delete a security group",
-    responses={204: {"description": "The group is gone."}, **documented(404, 412)},
+    responses={204: {"description": "The group is gone."}, **documented(403, 404, 412)},
 )
 def delete(path: models.ThingPath) -> Response:
     """Remove a security group that no port is in, and that no other group's rule is about."""

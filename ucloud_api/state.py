@@ -21,6 +21,7 @@ from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.network import NetworkRequest, SecurityGroup
+from common.schemas.project import Project
 from common.schemas.record import Record
 from common.schemas.user import Account, Session
 from common.schemas.verdict import Verdict
@@ -33,6 +34,7 @@ from ucloud_api.guard import Guard
 from ucloud_api.journal import Journal
 from ucloud_api.last_writes import LastWrites
 from ucloud_api.leavers import Leavers
+from ucloud_api.membership import Memberships
 from ucloud_api.otp import OtpClient
 from ucloud_api.placements import PlacementIndex
 from ucloud_api.things import Audience, Things
@@ -50,7 +52,7 @@ _TRUSTED_S = 0.1
 _FRESH_S = 1.5
 """How long a watch may take to tell of a write before the prefix is listed beside it; it tells of each second."""
 
-FOLLOWED = (keys.VM, keys.IMAGE, keys.NETWORK, keys.SECURITY_GROUP, keys.HOST, keys.ACCOUNT, keys.SESSION)
+FOLLOWED = (keys.VM, keys.IMAGE, keys.NETWORK, keys.SECURITY_GROUP, keys.HOST, keys.ACCOUNT, keys.PROJECT, keys.SESSION)
 """Where the API's workers tell one another of their writes."""
 
 
@@ -86,9 +88,11 @@ class State:
         self.networks = self._cache(keys.NETWORK, NetworkRequest)
         self.groups = self._cache(keys.SECURITY_GROUP, SecurityGroup)
         self.accounts = self._cache(keys.ACCOUNT, Account)
+        self.projects = self._cache(keys.PROJECT, Project)
         self.sessions = self._cache(keys.SESSION, Session)
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
+        self.memberships = Memberships(self.projects, lambda user: self.hub.tell("account", user))
         self.index = PlacementIndex(self.placements)
         self.vm_things = Things(self.vms, lambda vm: Audience(vm.owner))
         self.vm_caches = (self.vms, self.placements, self.vm_statuses, self.alive, self.verdicts)
@@ -130,6 +134,7 @@ class State:
         self.alive.subscribe(lambda key: tell_vms_of_host(self.alive, key))
         self.verdicts.subscribe(lambda key: tell_vms_of_host(self.verdicts, key))
         self.sessions.subscribe(lambda key: self.hub.tell("session", keys.last_part(key)))
+        self.projects.subscribe(self.memberships.update)
         self.accounts.subscribe(lambda key: self.hub.tell("account", keys.last_part(key)))
 
     def _teller(

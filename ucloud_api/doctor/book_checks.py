@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from common import keys
-from common.admission import Step
+from common.admission import Step, holder_key
+from common.schemas.owner import project_of
 from common.schemas.record import Record
 from common.schemas.user import Amounts, Charge
 from common.store import Delete, Put, absent
@@ -81,9 +82,11 @@ def _charges(snapshot: Snapshot) -> Iterator[Finding]:
         if not snapshot.has(keys.charge(owner, vm)):
             sentence = f"{owner} is not charged for VM {vm}"
             yield warning("vm-without-charge", keys.vm(vm), sentence, "charge it", _charge_anew(snapshot, vm))
-        if not snapshot.has(keys.account(owner)):
-            sentence = f"VM {vm} is of {owner}, who has no account"
-            yield warning("vm-without-owner", keys.vm(vm), sentence, f"ucloud user create {owner}, or delete the VM")
+        if not snapshot.has(holder_key(owner)):
+            project = project_of(owner)
+            what, name = ("user", owner) if project is None else ("project", project)
+            sentence = f"VM {vm} is of {owner}, and there is no such {what}"
+            yield warning("vm-without-owner", keys.vm(vm), sentence, f"ucloud {what} create {name}, or delete the VM")
 
 
 def _charge_anew(snapshot: Snapshot, vm: str) -> Step:
@@ -97,15 +100,17 @@ def _quotas(snapshot: Snapshot) -> Iterator[Finding]:
     used: dict[str, Amounts] = {}
     for (owner, _), found in snapshot.charges.items():
         used[owner] = used.get(owner, Amounts()) + found.record.amounts
-    for name, account in snapshot.accounts.items():
-        quota, sums = account.record.quota, used.get(name, Amounts())
+    quotas = {name: account.record.quota for name, account in snapshot.accounts.items()}
+    quotas |= {project.record.owner: project.record.quota for project in snapshot.projects.values()}
+    for owner, quota in quotas.items():
+        sums = used.get(owner, Amounts())
         if quota is None:
             continue
         over = [field for field in Amounts.model_fields if getattr(sums, field) > getattr(quota, field)]
         if over:
             figures = ", ".join(f"{field}: {getattr(sums, field)} of {getattr(quota, field)}" for field in over)
             advice = "raise the quota, or have its owner make room"
-            yield warning("over-quota", keys.account(name), f"{name} uses more than its quota: {figures}", advice)
+            yield warning("over-quota", holder_key(owner), f"{owner} uses more than its quota: {figures}", advice)
 
 
 def _uses(snapshot: Snapshot) -> Iterator[Finding]:
