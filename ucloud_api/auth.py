@@ -82,7 +82,7 @@ def authenticate() -> None:
         raise not_authenticated("the bearer token is unknown or expired; log in again", "invalid_token")
     session, account = found
     g.session_key, g.session = key, session
-    state.await_caches(state.projects)
+    state.await_writes(state.projects)
     g.caller = caller_of(state, account)
 
 

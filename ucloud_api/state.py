@@ -205,6 +205,14 @@ class State:
             else:
                 self._stand_until_s = now_s + _TRUSTED_S
 
+    def await_writes(self, cache: Cache[Any]) -> None:
+        """Return when `cache` knows all that the workers of this machine wrote; Unavailable while etcd is away."""
+        wanted = self.last_writes.get(cache.prefix)
+        if cache.revision < max(wanted, 1):
+            self._catch_up(cache, wanted, wanted)
+        if cache.problem():
+            cache.refresh()  # it may have missed what others wrote
+
     def _newest(self) -> int:
         """The revision that etcd is at."""
         return self.store.list(keys.NOTHING).revision

@@ -14,12 +14,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from common import keys
+from common.cache import Cache
 from common.schemas.project import Project, Role
 from common.schemas.vm import Actual, Console
 from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
 from tests.unit.common.schemas.test_ssh_key import ED25519
 from ucloud_api.route_rights import RIGHTS, Right
+from ucloud_api.state import State
 
 PROJECT = "secret-project"
 OWNER = f"project:{PROJECT}"
@@ -87,6 +89,7 @@ class Cloud:
 
     client: FlaskClient
     world: World
+    state: State
     numbers: Iterator[int] = field(default_factory=itertools.count)
     sessions: dict[str, dict[str, str]] = field(default_factory=lambda: {"nobody": {}})
 
@@ -99,6 +102,7 @@ class Cloud:
         for host in ("h1", "h2"):
             self.world.add_host(host)
         self.write_project()
+        self.settle()
         made = self.ask("owner", "POST", "/v1/network", {"name": "secret-net", "owner": OWNER})
         assert made.status_code == 201
 
@@ -114,7 +118,7 @@ class Cloud:
         )
         self.sessions[caller] = {} if (method, path) == ("DELETE", "/v1/session") else session
         options = {} if body is None else {"json": body}
-        headers = {**session, "Cache-Control": "no-cache", **(headers or {})}
+        headers = {**session, **(headers or {})}
         return self.client.open(path, method=method, headers=headers, **options)
 
     def parameters(self, route: str) -> dict[str, str]:
@@ -157,6 +161,15 @@ class Cloud:
         self.world.report(uuid, actual, console=door)
         return {"uuid": uuid, "id": made["ports"][0]["id"]}
 
+    def settle(self) -> None:
+        """Wait until the API knows what was written past it."""
+        state = self.state
+        of_images, of_vms = (state.images, state.image_statuses), (state.placements, state.vm_statuses)
+        caches: tuple[Cache[Any], ...] = (state.accounts, state.projects, state.host_statuses, *of_images, *of_vms)
+        for cache in caches:
+            newest = max((entry.mod_revision for entry in self.world.store.list(cache.prefix).entries), default=0)
+            assert cache.wait_revision(newest, 10), cache.prefix
+
     def all_keys(self) -> dict[str, bytes]:
         """What is in etcd, but who is logged in."""
         entries = self.world.store.list(keys.ROOT).entries
@@ -164,8 +177,8 @@ class Cloud:
 
 
 @pytest.fixture
-def cloud(nobody: FlaskClient, world: World) -> Cloud:
-    cloud = Cloud(nobody, world)
+def cloud(nobody: FlaskClient, world: World, state: State) -> Cloud:
+    cloud = Cloud(nobody, world, state)
     cloud.plant()
     return cloud
 
@@ -194,6 +207,7 @@ def test_each_route_is_for_whom_its_right_says(cloud: Cloud) -> None:
         for caller in CALLERS:
             refusal = EXCEPTIONS.get((route, caller), ANSWERS[right][caller])
             parameters = cloud.parameters(route)
+            cloud.settle()
             before = cloud.all_keys()
             answer = _asked(cloud, caller, route, parameters)
             what = f"{caller}: {route}: {answer.status_code} {answer.text}"
@@ -207,6 +221,7 @@ def test_each_route_is_for_whom_its_right_says(cloud: Cloud) -> None:
 def test_a_stranger_can_t_tell_that_anything_is_there(cloud: Cloud) -> None:
     for route, right in _routes(cloud.client):
         shown = cloud.parameters(route)
+        cloud.settle()
         answer = _asked(cloud, "stranger", route, shown)
         if right is Right.LOGGED_IN:
             assert "secret" not in answer.text, route
