@@ -71,7 +71,7 @@ RIGHTS = (
     Right(keys.events_of(keys.SCHEDULER_REPORTER), (SCHEDULER,)),
     Right(keys.events_of(keys.JUDGE_REPORTER), (HOST,)),
     Right(keys.events_of(keys.IMAGE_REPORTER), (IMAGE,)),
-    Right(keys.events_of(OWN), (VM,)),
+    Right(keys.events_of(OWN), (HOST, VM)),
     Right(keys.STATUS_CLOUD, (SCHEDULER,), (API,)),
     Right(keys.NETWORK, (API,), (VM, NET, IPAM, FIREWALL, META)),
     Right(keys.STATUS_NETWORK, (), (API,)),

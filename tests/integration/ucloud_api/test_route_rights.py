@@ -126,19 +126,9 @@ class Cloud:
         number, kind = next(self.numbers), route.split("/")[2]
         match kind:
             case "user":
-                if "ssh-key" in route:
-                    key = {"name": f"key-{number}", "key": ED25519}
-                    assert self.ask("owner", "POST", "/v1/user/owner/ssh-key", key).status_code == 201
-                if route.startswith("DELETE") and "ssh-key" not in route:
-                    self.world.add_account(f"user-{number}")
-                    return {"name": f"user-{number}"}
-                return {"name": "owner", "key_name": f"key-{number}"}
+                return self._user(route, number)
             case "project":
-                self.write_project()
-                if route == "DELETE /v1/project/{name}":
-                    self.write_project(f"empty-{number}")
-                    return {"name": f"empty-{number}"}
-                return {"name": PROJECT, "user": "temp"}
+                return self._project(route, number)
             case "host":
                 return {"name": "h1"}
             case "image":
@@ -149,6 +139,22 @@ class Cloud:
             case "vm":
                 return self._vm(route, number)
         return {}
+
+    def _user(self, route: str, number: int) -> dict[str, str]:
+        if "ssh-key" in route:
+            key = {"name": f"key-{number}", "key": ED25519}
+            assert self.ask("owner", "POST", "/v1/user/owner/ssh-key", key).status_code == 201
+        elif route.startswith("DELETE"):
+            self.world.add_account(f"user-{number}")
+            return {"name": f"user-{number}"}
+        return {"name": "owner", "key_name": f"key-{number}"}
+
+    def _project(self, route: str, number: int) -> dict[str, str]:
+        self.write_project()
+        if route == "DELETE /v1/project/{name}":
+            self.write_project(f"empty-{number}")
+            return {"name": f"empty-{number}"}
+        return {"name": PROJECT, "user": "temp"}
 
     def _vm(self, route: str, number: int) -> dict[str, str]:
         body = {"name": f"secret-vm-{number}", "specs": SPECS, "image": "debian", "owner": OWNER}
