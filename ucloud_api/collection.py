@@ -137,8 +137,8 @@ class Collection(Generic[T]):
         may_see: Callable[[Audience], bool],
     ) -> Source:
         followed = self.followed
-        caches: tuple[Cache[Any], ...] = (*self.followed.caches, self.state.projects)
-        since = self.state.memberships.changed_at(self.caller.user)
+        caches: tuple[Cache[Any], ...] = (*self.followed.caches, *self.state.rights_caches)
+        since = self.state.rights_since(self.caller.user)
         return Source(followed.kind, name, names, resource, may_see, caches, followed.journal, since)
 
     def known(self, wanted: str, owner: str) -> Cached[T] | None:

@@ -93,6 +93,7 @@ class State:
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
         self.memberships = Memberships(self.projects, lambda user: self.hub.tell("account", user))
+        self.rights_caches = (self.accounts, self.projects)
         self.index = PlacementIndex(self.placements)
         self.vm_things = Things(self.vms, lambda vm: Audience(vm.owner))
         self.vm_caches = (self.vms, self.placements, self.vm_statuses, self.alive, self.verdicts)
@@ -236,6 +237,11 @@ class State:
             return cached
         entry = self.store.get(key)
         return Cached(kind.read(key, entry.value), entry.create_revision, entry.mod_revision) if entry else None
+
+    def rights_since(self, user: str) -> int:
+        """A revision since which a user may see what it may see now, as far as `rights_caches` know."""
+        account = self.accounts.get(keys.account(user))
+        return max(self.memberships.changed_at(user), account.mod_revision if account else 0)
 
     def is_alive(self, host: str) -> bool:
         """Whether a host's sign of life is there; one that can't be read is one all the same."""

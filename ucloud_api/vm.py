@@ -176,8 +176,7 @@ def _source(
     def may_see(audience: Audience) -> bool:
         return caller.may_see(audience.owner)
 
-    since = state.memberships.changed_at(caller.user)
-    caches = (*state.vm_caches, state.projects)
+    caches, since = (*state.vm_caches, *state.rights_caches), state.rights_since(caller.user)
     return Source("vm", uuid, names, resource, may_see, caches, state.vm_journal, since)
 
 

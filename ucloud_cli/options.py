@@ -132,6 +132,15 @@ def complete_contexts(context: click.Context, _parameter: click.Parameter, incom
     return [name for name in names if name.startswith(incomplete)]
 
 
+def complete_projects(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of projects that begin so."""
+    try:
+        items = context.ensure_object(Session).hasty_client().get("/v1/project")["items"]
+    except (click.ClickException, KeyError):
+        return []
+    return [each["name"] for each in items if each["name"].startswith(incomplete)]
+
+
 def shared_options(command: F, from_environment: bool = False) -> F:
     """`-o`, `--context`, `--project` and `--url`, for every command, before or behind its name; the last one holds."""
     output = click.option(
@@ -157,6 +166,7 @@ def shared_options(command: F, from_environment: bool = False) -> F:
         "--project",
         expose_value=False,
         callback=_remember("project"),
+        shell_complete=complete_projects,
         envvar="UCLOUD_PROJECT" if from_environment else None,
         metavar="NAME",
         help='Whose things are meant, not those of the context\'s project; "" is you.',

@@ -2,17 +2,19 @@
 
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from etcd3.etcdrpc import auth_pb2, rpc_pb2
 
-from common.errors import Refused
+from common.errors import ConfigurationError, Refused
 from common.metrics import Metrics
 from common.store.connection import Connection, EtcdOptions
 from common.store.transaction import prefix_end
 
 _READ, _READ_AND_WRITE = auth_pb2.Permission.READ, auth_pb2.Permission.READWRITE
 _ROOT = "root"
+_PASSWORD_BYTES = 32
 _TIMEOUT_S = 5.0
 """Of one attempt: etcd hashes passwords slowly, on purpose."""
 
@@ -21,6 +23,9 @@ class AccessControl:
     """Who may do what in etcd, told as `root`. Each call leaves what is as it should be already."""
 
     def __init__(self, options: EtcdOptions) -> None:
+        """ConfigurationError without a certificate: where etcd knows nobody by theirs, roles would shut all out."""
+        if not options.cert_file:
+            raise ConfigurationError("etcd.cert_file: the certificate of etcd's root is required")
         self._connection = Connection(options, Metrics())
 
     def close(self) -> None:
@@ -46,14 +51,42 @@ class AccessControl:
         return self._have_user(name) or changed
 
     def enable(self) -> None:
-        """Refuse whoever has no role, but for `root`, who may do everything."""
+        """Refuse whoever has no role, but for `root`, who may do everything.
+
+        ConfigurationError, and nobody is refused, where etcd does not know this client to be `root`.
+        """
         self._make("AuthRoleAdd", name=_ROOT)
         self._have_user(_ROOT)
+        if self._is_enabled():
+            return
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        self._call("AuthUserChangePassword", name=_ROOT, password=password)
         self._call("AuthEnable")
+        try:
+            self._call("AuthRoleList")
+        except Refused as error:
+            self._disable(password)
+            wrong = "etcd does not know by its certificate that this is root: is it started with --client-cert-auth?"
+            raise ConfigurationError(f"etcd.cert_file: {wrong}") from error
+
+    def _is_enabled(self) -> bool:
+        try:
+            self._call("Authenticate", name=_ROOT, password="")
+        except Refused as error:
+            return "not enabled" not in str(error)
+        return True
+
+    def _disable(self, password: str) -> None:
+        options = replace(self._connection.options, user=_ROOT, password=password)
+        connection = Connection(options, Metrics())
+        try:
+            connection.call(lambda stubs: stubs.auth.AuthDisable, rpc_pb2.AuthDisableRequest(), _TIMEOUT_S)
+        finally:
+            connection.close()
 
     def _have_user(self, name: str) -> bool:
         # A certificate is what lets it in: a password that nobody knows keeps out who has none.
-        added = self._make("AuthUserAdd", name=name, password=secrets.token_urlsafe(32))
+        added = self._make("AuthUserAdd", name=name, password=secrets.token_urlsafe(_PASSWORD_BYTES))
         roles = self._call("AuthUserGet", name=name).roles
         if name not in roles:
             self._call("AuthUserGrantRole", user=name, role=name)
@@ -72,7 +105,7 @@ class AccessControl:
         return True
 
     def _call(self, call: str, **what: Any) -> Any:
-        method = call.removeprefix("Auth") if call != "AuthEnable" else call
+        method = call if call in ("AuthEnable", "Authenticate") else call.removeprefix("Auth")
         request = getattr(rpc_pb2, f"{call}Request")(**what)
         return self._connection.call(lambda stubs: getattr(stubs.auth, method), request, _TIMEOUT_S)
 

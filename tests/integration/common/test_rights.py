@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from common import keys, rights
-from common.errors import Refused
+from common.errors import ConfigurationError, Refused
 from common.rights import User
 from common.store import EtcdOptions, Put, Store, unchanged
 from common.store.access import AccessControl
 from devcloud.etcd import EtcdCluster
 from devcloud.etcd_users import EtcdUsers
+from tests.integration.common.test_tls import SecureEtcd, make_certificate
 from tests.samples import KEYS_OF_H1, OTHER_KEYS
 
 USERS = (*rights.users_of_control(), *rights.users_of_host("h1"))
@@ -102,3 +103,25 @@ def test_who_has_no_role_gets_nothing(cluster: EtcdCluster) -> None:
     store = Store(_options(cluster, "ucloud-vm@h2"))
     assert not _may_read(store, keys.placement("h2", "x"))
     store.close()
+
+
+def test_an_etcd_that_knows_nobody_by_certificates_shuts_nobody_out(etcd: EtcdCluster, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cert_file"):
+        AccessControl(EtcdOptions(etcd.endpoints))
+    make_certificate(tmp_path)
+    secure = SecureEtcd(tmp_path)
+    try:
+        secure.start()
+        files = (str(tmp_path / "ca.pem"), str(tmp_path / "ca.pem"), str(tmp_path / "key.pem"))
+        options = EtcdOptions((secure.endpoint,), *files)
+        control = AccessControl(options)
+        for _ in range(2):
+            control.set_user("ucloud-vm@h1", User(rights.VM, "h1").rights())
+            with pytest.raises(ConfigurationError, match="client-cert-auth"):
+                control.enable()
+        store = Store(options)
+        assert _may_read(store, keys.account("alice"))
+        store.close()
+        control.close()
+    finally:
+        secure.kill()
