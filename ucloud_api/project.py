@@ -29,6 +29,8 @@ from ucloud_api.removal import Removal, remove
 from ucloud_api.state import State, current_state
 
 _PATH = keys.PROJECT.rstrip("/")
+_MOST_LEFT_AT_ONCE = 64
+"""With an account, which goes in one transaction with its ssh keys."""
 
 blueprint = APIBlueprint(
     "project",
@@ -250,12 +252,15 @@ def _check_owner_stays(project: Project, members: Mapping[str, Role]) -> None:
         raise ApiProblem(409, "last-owner", f'the project "{project.name}" has no other owner: make another one first')
 
 
-def check_is_no_last_owner(user: str, projects: Listing) -> None:
-    """ApiProblem (409) when a project among these has no other owner than a user."""
-    for entry in projects.entries:
-        project = Project.read(entry.key, entry.value)
-        if user in project.members:
-            _check_owner_stays(project, {name: role for name, role in project.members.items() if name != user})
+def check_may_leave(user: str, projects: Listing) -> None:
+    """ApiProblem (409) when a user can't leave all of these at once: as the only owner, or as there are too many."""
+    read = (Project.read(entry.key, entry.value) for entry in projects.entries)
+    left = [project for project in read if user in project.members]
+    for project in left:
+        _check_owner_stays(project, {name: role for name, role in project.members.items() if name != user})
+    if len(left) > _MOST_LEFT_AT_ONCE:
+        detail = f'"{user}" is in {len(left)} projects: remove it from all but {_MOST_LEFT_AT_ONCE} of them first'
+        raise ApiProblem(409, "in-many-projects", detail)
 
 
 def _with(project: Project, update: Mapping[str, object]) -> Project:

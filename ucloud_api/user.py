@@ -22,7 +22,7 @@ from ucloud_api.creation import Creation, make
 from ucloud_api.owner import refuse_if_owner
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
-from ucloud_api.project import check_is_no_last_owner
+from ucloud_api.project import check_may_leave
 from ucloud_api.quota import DEFAULT_QUOTA, quota_of, quota_resource, use_of_all
 from ucloud_api.removal import Removal, remove
 from ucloud_api.session import end_sessions_of
@@ -172,7 +172,7 @@ def delete(path: models.UserPath) -> Response:
 
     def step(account: Account, revision: int) -> Step:
         projects = state.store.list(keys.PROJECT)
-        check_is_no_last_owner(name, projects)
+        check_may_leave(name, projects)
         step = admission.delete_account(account, revision, state.store.list(keys.ssh_keys(name)), projects)
         return step + _another_admin(state, name) if _is_enabled_admin(account) else step
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from flask.testing import FlaskClient
 
 from common import keys
 from common.schemas.image import ImageRequest
+from common.schemas.project import Project, Role
 from common.schemas.user import Amounts
 from common.store import Store
 from tests.integration.daemons import DaemonProcess
@@ -219,3 +221,18 @@ def test_a_list_that_is_followed_shows_a_project_as_soon_as_one_is_in_it_and_no_
     again = bob.follow("/vm?watch=1", last_event_id=told.id)
     assert again.next().name == "reset"
     again.leave()
+
+
+def test_who_is_in_too_many_projects_to_leave_them_at_once_is_told_so(
+    people: Callable[[str], Caller], world: World
+) -> None:
+    admin = people("admin")
+    for number in range(65):
+        members = {"ann": Role.OWNER, "zoe": Role.READER}
+        project = Project(name=f"p{number}", members=members, created_at=datetime.now(UTC))
+        world.put(keys.project(project.name), project)
+    assert _error(admin("DELETE", "/v1/user/zoe")) == (409, "in-many-projects")
+    assert admin("DELETE", "/v1/project/p0/member/zoe").status_code == 204
+    assert admin("DELETE", "/v1/user/zoe").status_code == 204
+    left = [Project.read(entry.key, entry.value).members for entry in world.store.list(keys.PROJECT).entries]
+    assert not [members for members in left if "zoe" in members]
