@@ -88,8 +88,26 @@ def test_a_vm_lives_its_life_and_no_daemon_is_refused_anything(cloud: Cloud) -> 
     first_vm.ucloud(cloud, "user", "delete", "carol")
     first_vm.ucloud(cloud, "host", "set", "h1", "--state", "disabled")
     first_vm.ucloud(cloud, "host", "set", "h1", "--state", "enabled")
+    _check_nobody_was_refused(cloud)
+
+
+def _check_nobody_was_refused(cloud: Cloud) -> None:
     for program in cloud.programs():
         assert "permission denied" not in cloud.services.log(program).read_text(encoding="utf-8"), program
+
+
+def test_a_silent_host_is_judged_and_takes_the_verdict_back_itself(cloud: Cloud) -> None:
+    def verdict() -> str:
+        return _etcdctl(cloud, "root", "get", "/v1/verdict/h2").stdout
+
+    cloud.pause("ucloud-host-alive@h2")
+    try:
+        wait_for("a verdict on h2", verdict, 60)
+    finally:
+        cloud.resume("ucloud-host-alive@h2")
+    wait_for("no verdict any more", lambda: not verdict(), 60)
+    assert json.loads(first_vm.ucloud(cloud, "host", "show", "h2", "-o", "json"))["status"] == "ALIVE"
+    _check_nobody_was_refused(cloud)
 
 
 def test_the_doctor_finds_nothing_wrong(cloud: Cloud) -> None:
