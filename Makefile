@@ -57,9 +57,10 @@ format: setup ## put the code into its format
 	@ruff check --quiet --fix $(sources)
 	@ruff format --quiet $(sources)
 
-docs: setup ## make docs/settings.md and docs/api-reference.md anew, from the settings and from the API
+docs: setup ## make docs/settings.md, docs/api-reference.md and docs/etcd-roles.md anew, from the code
 	@$(python) tools/settings markdown > docs/settings.md
 	@$(python) tools/api-reference > docs/api-reference.md
+	@$(python) -m ucloud_api.admin etcd-roles show > docs/etcd-roles.md
 
 bench: setup ## measure, each thing beside a baseline of the same run (about 20 minutes; docs/benchmarks.md)
 	@$(python) -m bench.placement --vms 20000 --rounds 2

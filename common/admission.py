@@ -7,14 +7,16 @@ There is no counter that could go wrong: what an owner uses is the sum of the ch
 transaction that charges compares that nothing was charged to the owner since the sum was taken.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from common import keys
 from common.errors import QuotaExceeded
 from common.schemas.image import ImageRequest
 from common.schemas.network import AddressHolder, NetworkRequest, SecurityGroup
+from common.schemas.owner import project_of
 from common.schemas.port import Port
+from common.schemas.project import Project
 from common.schemas.size import human_size
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Amounts, Charge
@@ -22,6 +24,7 @@ from common.schemas.vm import VmRequest
 from common.store import (
     Compare,
     Delete,
+    Entry,
     Listing,
     Operation,
     Put,
@@ -63,12 +66,18 @@ class Step:
         return Step(self.compares + other.compares, self.operations + other.operations)
 
 
+def holder_key(owner: str) -> str:
+    """Where it is said what an owner may have: its account, or its project."""
+    project = project_of(owner)
+    return keys.account(owner) if project is None else keys.project(project)
+
+
 @dataclass(frozen=True)
 class Budget:
-    """An owner's account, and what was charged to it as of `revision`."""
+    """What an owner may have (its account, or its project), and what was charged to it as of `revision`."""
 
-    account: Account
-    account_revision: int
+    holder: Account | Project
+    holder_revision: int
     used: Amounts
     revision: int
 
@@ -77,24 +86,25 @@ class Budget:
 
         What does not grow is never refused, also where a quota was lowered below what is in use.
         """
-        quota = self.account.quota
+        quota = self.holder.quota
         if quota is not None and (figures := _excess(quota, self.used, before, after)):
-            raise QuotaExceeded(self.account.name, figures)
-        account = unchanged(keys.account(self.account.name), self.account_revision)
-        charges = none_written_since(keys.charges(self.account.name), self.revision)
-        return Step((account,) if quota is None else (account, charges), ())
+            raise QuotaExceeded(self.holder.owner, figures)
+        holder = unchanged(holder_key(self.holder.owner), self.holder_revision)
+        charges = none_written_since(keys.charges(self.holder.owner), self.revision)
+        return Step((holder,) if quota is None else (holder, charges), ())
 
 
 def read_budget(store: Store, owner: str) -> Budget | None:
-    """The budget of an owner as etcd has it now; None when there is no such account."""
-    entry = store.get(keys.account(owner))
+    """The budget of an owner as etcd has it now; None when there is no such account, or project."""
+    entry = store.get(holder_key(owner))
     if entry is None:
         return None
     listing = store.list(keys.charges(owner))
     used = Amounts()
     for charged in listing.entries:
         used += Charge.read(charged.key, charged.value).amounts
-    return Budget(Account.read(entry.key, entry.value), entry.mod_revision, used, listing.revision)
+    kind: type[Account | Project] = Account if project_of(owner) is None else Project
+    return Budget(kind.read(entry.key, entry.value), entry.mod_revision, used, listing.revision)
 
 
 def _excess(quota: Amounts, used: Amounts, before: Amounts, after: Amounts) -> dict[str, str]:
@@ -234,10 +244,10 @@ def _change(kind: str, key: str, before: Named, after: Named, revision: int) -> 
     return step
 
 
-def admit_image(request: ImageRequest, account_revision: int) -> Step:
-    """Write a new image and take its name; its owner's account must be as it was at `account_revision`."""
-    account = unchanged(keys.account(request.owner), account_revision)
-    return Step((account,), ()) + _admit("image", keys.image(request.uuid), request)
+def admit_image(request: ImageRequest, holder_revision: int) -> Step:
+    """Write a new image and take its name; its owner's account (or project) must be as at `holder_revision`."""
+    holder = unchanged(holder_key(request.owner), holder_revision)
+    return Step((holder,), ()) + _admit("image", keys.image(request.uuid), request)
 
 
 def change_image(before: ImageRequest, after: ImageRequest, image_revision: int) -> Step:
@@ -337,11 +347,37 @@ def admit_ssh_key(key: SshKey, account_revision: int, owned: Listing) -> Step:
     return Step((absent(key_name), account, no_more), (Put(key_name, key.to_json()),))
 
 
-def delete_account(account: Account, account_revision: int, ssh_keys: Listing) -> Step:
-    """Remove an account to which nothing is charged and whose things hold no name, with its ssh keys."""
-    unused = (none_below(keys.charges(account.name)), none_below(keys.names(account.name)))
-    no_more = none_written_since(keys.ssh_keys(account.name), ssh_keys.revision)
-    return Step(
-        (unchanged(keys.account(account.name), account_revision), *unused, no_more),
-        (Delete(keys.account(account.name)), *(Delete(entry.key) for entry in ssh_keys.entries)),
+def delete_account(account: Account, account_revision: int, ssh_keys: Listing, projects: Listing) -> Step:
+    """Remove an account to which nothing is charged and whose things hold no name, with its ssh keys.
+
+    It leaves the projects that it is in; `projects` are all there are.
+    """
+    no_more = tuple(
+        none_written_since(prefix, listing.revision)
+        for prefix, listing in ((keys.ssh_keys(account.name), ssh_keys), (keys.PROJECT, projects))
     )
+    left = tuple(Put(entry.key, project.to_json()) for entry, project in _without(account.name, projects))
+    return Step(
+        (unchanged(keys.account(account.name), account_revision), *_unused(account.name), *no_more),
+        (Delete(keys.account(account.name)), *left, *(Delete(entry.key) for entry in ssh_keys.entries)),
+    )
+
+
+def _without(user: str, projects: Listing) -> Iterator[tuple[Entry, Project]]:
+    """The projects that a user is in, as they are without it."""
+    for entry in projects.entries:
+        project = Project.read(entry.key, entry.value)
+        if user in project.members:
+            members = {name: role for name, role in project.members.items() if name != user}
+            yield entry, project.model_copy(update={"members": members, "generation": project.generation + 1})
+
+
+def delete_project(project: Project, project_revision: int) -> Step:
+    """Remove a project to which nothing is charged and whose things hold no name."""
+    key = keys.project(project.name)
+    return Step((unchanged(key, project_revision), *_unused(project.owner)), (Delete(key),))
+
+
+def _unused(owner: str) -> tuple[Compare, ...]:
+    """That nothing is an owner's."""
+    return none_below(keys.charges(owner)), none_below(keys.names(owner))

@@ -2,7 +2,7 @@
 
 A requested thing of kind K is `/v1/K/<id>`; what is true of it is `/v1/status/K/<reporter>/<id>` for what a host
 reports and `/v1/status/K/<id>` for what one elected daemon reports. Every key has one writer: docs/design/0001 lists
-them. Prefixes end with a slash, so that host `h1` never sees what belongs to `h10`.
+them, common/rights.py says who may. Prefixes end with a slash, so that host `h1` never sees what belongs to `h10`.
 """
 
 ROOT = "/v1/"
@@ -21,6 +21,7 @@ IMAGE_USE = f"{ROOT}image-use/"
 USER = f"{ROOT}user/"
 ACCOUNT = f"{ROOT}account/"
 CHARGE = f"{ROOT}charge/"
+PROJECT = f"{ROOT}project/"
 SESSION = f"{ROOT}session/"
 REQUEST = f"{ROOT}request/"
 OTP = f"{ROOT}otp/"
@@ -40,6 +41,8 @@ SECURITY_GROUP = f"{ROOT}security-group/"
 GROUP_MEMBER = f"{ROOT}group-member/"
 GROUP_USE = f"{ROOT}group-use/"
 SSH_KEY = f"{ROOT}ssh-key/"
+NOTHING = f"{ROOT}none/"
+"""Nothing is ever there: asked for to hear whether etcd answers, and at which revision it is."""
 
 
 NO_HOST = "-"
@@ -142,6 +145,11 @@ def names(owner: str) -> str:
 def account(user: str) -> str:
     """What a user may do here, written by ucloud_api."""
     return f"{ACCOUNT}{user}"
+
+
+def project(name: str) -> str:
+    """Who has things together, and how much of them, written by ucloud_api."""
+    return f"{PROJECT}{name}"
 
 
 def charges(owner: str) -> str:
@@ -272,9 +280,14 @@ def verdict(host_name: str) -> str:
     return f"{VERDICT}{host_name}"
 
 
+def events_of(reporter: str) -> str:
+    """The prefix of all that one reporter (a host, or one of those above) tells."""
+    return f"{EVENT}{reporter}/"
+
+
 def events(reporter: str, kind: str, thing: str) -> str:
-    """The prefix of what one reporter (a host, or one of those below) tells of a thing."""
-    return f"{EVENT}{reporter}/{kind}/{thing}/"
+    """The prefix of what one reporter tells of a thing."""
+    return f"{events_of(reporter)}{kind}/{thing}/"
 
 
 def event(reporter: str, kind: str, thing: str, event_id: str) -> str:

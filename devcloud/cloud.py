@@ -417,9 +417,8 @@ class Cloud:
         ]
 
     def _with_certificate(self, program: Program) -> Program:
-        if not self.shape.secure_etcd:
-            return program
-        certificate = self.etcd_users.environment(self.etcd_users.user_of(program.name))
+        user = self.etcd_users.user_of(program.name) if self.shape.secure_etcd else ""
+        certificate = self.etcd_users.environment(user) if user else {}
         return replace(program, environment={**program.environment, **certificate})
 
     def _health_urls(self) -> dict[str, str]:

@@ -114,13 +114,21 @@ def _tls(member: Member) -> list[str]:
 
 
 class EtcdCluster:
-    """A cluster whose members are children of this process, and end with it."""
+    """A cluster whose members are children of this process, and end with it; `pki`: see Member."""
 
-    def __init__(self, directory: Path, members: int = 1, address: str = "::1", binary: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        members: int = 1,
+        address: str = "::1",
+        binary: Path | None = None,
+        pki: Path | None = None,
+    ) -> None:
         self.directory = directory
         ports = _free_ports(address, 2 * members)
         self.members = tuple(
-            Member(f"etcd{i}", directory / f"etcd{i}", address, ports[2 * i], ports[2 * i + 1]) for i in range(members)
+            Member(f"etcd{i}", directory / f"etcd{i}", address, ports[2 * i], ports[2 * i + 1], pki)
+            for i in range(members)
         )
         self._binary = binary or find_binary()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}

@@ -1,6 +1,6 @@
 """etcd behind TLS, where each daemon may do what it has to and nothing else: made by the tools that administrators use.
 
-The user of a daemon is the common name of its certificate; hosts have one each, for all of their daemons.
+The user of a daemon is the common name of its certificate, with the host's: "ucloud-vm@h1" (common.rights).
 """
 
 import os
@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import rights
 from devcloud.errors import DevcloudError
-from devcloud.etcd import Member, find_binary
+from devcloud.etcd import Member
+from devcloud.programs import PATH, SCRIPTS
 
-_TOOLS = Path(__file__).resolve().parent.parent / "tools"
-_CONTROL = ("root", "ucloud-api", "ucloud-scheduler", "ucloud-image", "ucloud-otp")
+_PKI = Path(__file__).resolve().parent.parent / "tools/etcd-pki"
 
 
 @dataclass(frozen=True)
@@ -25,21 +26,16 @@ class EtcdUsers:
     def certify(self, members: Iterable[Member], hosts: Iterable[str]) -> None:
         """Have a certificate for each member, each daemon of the control plane, and each host."""
         for member in members:
-            _run("etcd-pki", str(self.folder), "member", member.name, member.address)
-        for client in (*_CONTROL, *hosts):
-            _run("etcd-pki", str(self.folder), "client", client)
+            _run(str(_PKI), str(self.folder), "member", member.name, member.address)
+        of_hosts = (user for host in hosts for user in rights.users_of_host(host))
+        for user in (*rights.users_of_control(), *of_hosts):
+            _run(str(_PKI), str(self.folder), "client", user.name)
+        _run(str(_PKI), str(self.folder), "client", "root")
 
     def grant(self, endpoint: str, hosts: Iterable[str]) -> None:
         """Give each user its role, and let nobody else in any more."""
-        environment = {
-            "PATH": f"{find_binary().parent}:{os.environ['PATH']}",
-            "ETCDCTL_ENDPOINTS": f"https://{endpoint}",
-            "ETCDCTL_CACERT": str(self.folder / "ca.pem"),
-            "ETCDCTL_CERT": str(self.folder / "root.pem"),
-            "ETCDCTL_KEY": str(self.folder / "root.key"),
-        }
-        _run("etcd-roles", "control", environment=environment)
-        _run("etcd-roles", "host", *hosts, environment=environment)
+        environment = {"UCLOUD_CONFIG": os.devnull, "UCLOUD_ETCD_ENDPOINTS": endpoint, **self.environment("root")}
+        _run(str(SCRIPTS / "ucloud-admin"), "etcd-roles", "apply", *hosts, environment={**environment, "PATH": PATH})
 
     def environment(self, user: str) -> dict[str, str]:
         """The settings of a program that comes to etcd as `user`."""
@@ -47,14 +43,14 @@ class EtcdUsers:
         return {f"UCLOUD_ETCD_{name}_FILE": str(self.folder / file) for name, file in files.items()}
 
     def user_of(self, program: str) -> str:
-        """The user of a program: "h1" of "ucloud-vm@h1", "ucloud-scheduler" of "ucloud-scheduler2"."""
+        """The user of a program: "ucloud-scheduler" of "ucloud-scheduler2", "ucloud-vm@h1" of itself; or none: ""."""
         daemon, _, host = program.partition("@")
-        return host or daemon.rstrip("0123456789")
+        if host:
+            return program if daemon in rights.OF_HOSTS else ""
+        return daemon.rstrip("0123456789")
 
 
-def _run(tool: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        [_TOOLS / tool, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
+def _run(*command: str, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode:
-        raise DevcloudError(f"tools/{tool} {' '.join(arguments)}: {done.stderr.strip()}")
+        raise DevcloudError(f"{' '.join(command)}: {done.stderr.strip()}")

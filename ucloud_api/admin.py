@@ -1,4 +1,7 @@
-"""ucloud-admin: makes the account of the first admin, directly in etcd; this one makes all others through the API."""
+"""ucloud-admin: what is done to etcd directly, before there is anybody who could use the API.
+
+It makes the account of the first admin (who makes all others through the API), and etcd's users and roles.
+"""
 
 import os
 import sys
@@ -12,11 +15,15 @@ from common.errors import Conflict, UcloudError
 from common.schemas.record import describe
 from common.schemas.user import Account
 from common.store import EtcdOptions, Put, Store, absent
+from ucloud_api.etcd_roles import etcd_roles
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
-    """Accounts of admins. Reads the settings of the daemons (UCLOUD_CONFIG)."""
+    """Accounts of admins, and the rights of daemons in etcd. Reads the settings of the daemons (UCLOUD_CONFIG)."""
+
+
+main.add_command(etcd_roles)
 
 
 @main.command()

@@ -23,6 +23,7 @@ from ucloud_api import (
     network,
     port,
     problems,
+    project,
     security_group,
     session,
     ssh_key,
@@ -54,7 +55,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
     things = (vm, port, moves, console, host, image, network, security_group)
-    for module in (session, user, ssh_key, *things, events, doctor, why):
+    for module in (session, user, project, ssh_key, *things, events, doctor, why):
         app.register_api(module.blueprint)
     problems.register(app)
     _count(app, HttpMetrics(state.metrics.registry))

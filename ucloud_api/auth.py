@@ -4,7 +4,8 @@ It must never log, store or answer a token: a session is known by the digest of 
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar, cast
 
@@ -12,9 +13,12 @@ from flask import g, request
 
 from common import keys
 from common.cache import Cache, Cached
+from common.schemas.owner import project_owner
+from common.schemas.project import Role, stronger
 from common.schemas.record import Record
 from common.schemas.user import Account, Session
 from common.throttle import network_of
+from ucloud_api.membership import extra_memberships
 from ucloud_api.problems import ApiProblem
 from ucloud_api.state import State, current_state
 
@@ -30,10 +34,21 @@ class Caller:
 
     user: str
     is_admin: bool
+    roles: Mapping[str, Role] = field(default_factory=dict, hash=False)
+    """In projects, by the owner ("project:web") that each of them is."""
 
     def may_see(self, owner: str) -> bool:
         """Whether what `owner` has is shown to the caller; to others it does not exist."""
-        return self.is_admin or self.user == owner
+        return self.is_admin or self.user == owner or owner in self.roles
+
+    def may_change(self, owner: str) -> bool:
+        """Whether the caller may do with what `owner` has as it likes."""
+        return self.is_admin or self.user == owner or (owner in self.roles and self.roles[owner].may_change)
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Whose things the caller sees who is no admin."""
+        return self.user, *self.roles
 
 
 def current_caller() -> Caller:
@@ -67,7 +82,17 @@ def authenticate() -> None:
         raise not_authenticated("the bearer token is unknown or expired; log in again", "invalid_token")
     session, account = found
     g.session_key, g.session = key, session
-    g.caller = Caller(account.name, account.is_admin)
+    state.await_writes(state.projects)
+    g.caller = caller_of(state, account)
+
+
+def caller_of(state: State, account: Account) -> Caller:
+    """The user of an account, with what it may do now."""
+    roles = dict(state.memberships.of(account.name))
+    for project, role in extra_memberships(account).items():
+        owner = project_owner(project)
+        roles[owner] = stronger(role, roles.get(owner, role))
+    return Caller(account.name, account.is_admin, roles)
 
 
 def _is_open() -> bool:

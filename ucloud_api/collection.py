@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from flask import Response
 from pydantic import BaseModel
 
 from common import keys
-from common.cache import Cached
+from common.cache import Cache, Cached
 from common.errors import Conflict, MalformedRecord
 from common.schemas.image import ImageRequest
 from common.schemas.network import NetworkRequest, SecurityGroup
@@ -17,6 +17,7 @@ from ucloud_api import models
 from ucloud_api.answers import answer, etag, json_list, names_of, page_of
 from ucloud_api.auth import Caller
 from ucloud_api.followed import Followed
+from ucloud_api.owner import check_may_change
 from ucloud_api.problems import ApiProblem, FieldProblem, name_taken, not_found
 from ucloud_api.state import State
 from ucloud_api.streams import Source, stream
@@ -71,6 +72,7 @@ class Collection(Generic[T]):
         if not self.caller.may_see(record.owner):
             detail = f"a public {self.noun} is for its owner and for admins to change"
             raise ApiProblem(403, "not-the-owner", detail)
+        check_may_change(self.caller, record.owner)
         return record
 
     def refuse_name(self, conflict: Conflict, owner: str, name: str) -> None:
@@ -99,7 +101,7 @@ class Collection(Generic[T]):
 
         def names(after: int) -> Iterable[str]:
             things = self.followed.things
-            return things.of_all(after) if self.caller.is_admin else things.seen_by(self.caller.user, after)
+            return things.of_all(after) if self.caller.is_admin else things.seen_by(self.caller.owners, after)
 
         if not query.watch:
             return json_list(*page_of(names(int(query.cursor or 0)), look, query.limit))
@@ -135,22 +137,25 @@ class Collection(Generic[T]):
         may_see: Callable[[Audience], bool],
     ) -> Source:
         followed = self.followed
-        return Source(followed.kind, name, names, resource, may_see, followed.caches, followed.journal)
+        caches: tuple[Cache[Any], ...] = (*self.followed.caches, *self.state.rights_caches)
+        since = self.state.rights_since(self.caller.user)
+        return Source(followed.kind, name, names, resource, may_see, caches, followed.journal, since)
 
     def known(self, wanted: str, owner: str) -> Cached[T] | None:
         """The one that is meant by a uuid or a name, as the cache knows it; None is no proof that there is none.
 
         A name means the owner's own, else the oldest public one.
         """
-        for uuid in chain((wanted,), self.followed.things.of(owner), self.followed.things.public()):
+        for uuid in chain((wanted,), self.followed.things.of((owner,)), self.followed.things.public()):
             cached = self.followed.requests.get(self.key(uuid))
             if cached and wanted in (uuid, cached.record.name):
                 return cached if self.may_use(cached.record, owner) else None
         return None
 
     def may_use(self, record: T, owner: str) -> bool:
-        """Whether the caller may use it for what is an owner's."""
-        return self.may_see(record) or record.owner == owner
+        """Whether the caller may use it for what is an owner's; to see it is not enough, it is no reader's to use."""
+        audience = self.followed.things.audience_of(record)
+        return audience.public or record.owner == owner or self.caller.may_change(record.owner)
 
     def stored(self, wanted: str, owner: str) -> tuple[T, int] | None:
         """The same as etcd has it, with its revision."""
@@ -183,7 +188,7 @@ class Collection(Generic[T]):
         raise self.unknown(wanted, field, list(self._names(owner)), f"the name or the uuid of a {self.noun}")
 
     def _names(self, owner: str) -> Iterator[str]:
-        cached = (self.followed.requests.get(self.key(uuid)) for uuid in self.followed.things.seen_by(owner))
+        cached = (self.followed.requests.get(self.key(uuid)) for uuid in self.followed.things.seen_by((owner,)))
         return (each.record.name for each in cached if each)
 
     def unknown(self, wanted: str, field: str, there_are: Iterable[str], allowed: str) -> ApiProblem:

@@ -18,6 +18,7 @@ from common.errors import InvalidValue
 from common.schemas.vm import Console
 from ucloud_api import models, views
 from ucloud_api.auth import current_caller
+from ucloud_api.owner import check_may_change
 from ucloud_api.permit import current_permit
 from ucloud_api.problems import ApiProblem, documented
 from ucloud_api.relay import accept, relay
@@ -81,8 +82,9 @@ def _length(reply: requests.Response) -> int:
 
 
 def _way(state: State, uuid: str, what: str) -> _Way:
-    """The way to the host of a VM that the caller may see; ApiProblem (404, 409)."""
+    """The way to the host of a VM that the caller may change; ApiProblem (404, 403, 409)."""
     vm, _ = read(state, current_caller(), uuid)
+    check_may_change(current_caller(), vm.owner)
     facts = current_views().facts(vm)
     status = views.current_status(facts)
     if status is None or status.console is None:
@@ -98,7 +100,9 @@ _LOG_RESPONSE = {
 }
 
 
-@blueprint.get("/<uuid>/log", summary="Read a VM's serial log", responses={200: _LOG_RESPONSE, **documented(404, 502)})
+@blueprint.get(
+    "/<uuid>/log", summary="Read a VM's serial log", responses={200: _LOG_RESPONSE, **documented(403, 404, 502)}
+)
 def log(path: models.ThingPath, query: models.LogQuery) -> Response:
     """The end of what the guest wrote to its serial port, fetched from its host."""
     way = _way(current_state(), str(path.uuid), "log")
@@ -119,7 +123,7 @@ _SCREENSHOT_RESPONSE = {
 @blueprint.get(
     "/<uuid>/screenshot",
     summary="See a VM's display",
-    responses={200: _SCREENSHOT_RESPONSE, **documented(404, 502)},
+    responses={200: _SCREENSHOT_RESPONSE, **documented(403, 404, 502)},
 )
 def screenshot(path: models.ThingPath) -> Response:
     """What the display of the guest shows now."""
@@ -154,7 +158,7 @@ _CONSOLE_RESPONSE = {"description": "The websocket is open. Binary messages: wha
 @blueprint.get(
     "/<uuid>/console",
     summary="Use a VM's serial console",
-    responses={101: _CONSOLE_RESPONSE, **documented(400, 404, 426, 502)},
+    responses={101: _CONSOLE_RESPONSE, **documented(400, 403, 404, 426, 502)},
     # Else werkzeug refuses a request to upgrade with 400, before it comes here.
     websocket=True,
 )

@@ -15,10 +15,11 @@ from common import keys
 from ucloud_api import models
 from ucloud_api.idempotency import ALLOWED, HEADER, KEYLESS, PATTERN
 from ucloud_api.problems import documented
+from ucloud_api.route_rights import RIGHTS
 
 _LOGIN = keys.SESSION.rstrip("/")
 _COMPONENTS = "#/components/schemas/"
-_ETAGGED = ("Vm", "Image", "Network", "SecurityGroup", "Host", "User", "SshKey")
+_ETAGGED = ("Vm", "Image", "Network", "SecurityGroup", "Host", "User", "Project", "SshKey")
 _WITH_ETAG = frozenset(f"{_COMPONENTS}{model}" for model in _ETAGGED)
 _BEARER = {
     "type": "http",
@@ -97,6 +98,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     is_login = (path, method) == (_LOGIN, "post")
     if is_login:
         operation["security"] = []
+    if right := RIGHTS.get(f"{method.upper()} {path}"):
+        operation["x-right"] = right.value
     responses = operation["responses"]
     added = _parameters(path, method, responses)
     if added and not is_login:

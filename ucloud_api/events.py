@@ -13,6 +13,7 @@ from flask_openapi.models.tag import Tag
 from common import keys
 from common.errors import MalformedRecord, Unavailable
 from common.schemas.event import EventRecord
+from common.schemas.owner import project_owner
 from common.store import Entry, Range
 from ucloud_api import image, models, network, security_group, vm
 from ucloud_api.answers import answer, watchable
@@ -74,6 +75,14 @@ def user_events(path: models.UserPath, query: models.EventQuery) -> Response:
     if not current_caller().may_see(path.name):
         raise not_found("user", path.name)
     return _answer(Events(current_state(), current_caller(), "user", path.name), query)
+
+
+@blueprint.get("/project/<name>/events", summary="List what happened to a project", responses=_ANSWERS)
+def project_events(path: models.ProjectPath, query: models.EventQuery) -> Response:
+    """What changed of a project and its members, oldest first; with ?watch=1 a stream of it."""
+    if not current_caller().may_see(project_owner(path.name)):
+        raise not_found("project", path.name)
+    return _answer(Events(current_state(), current_caller(), "project", path.name), query)
 
 
 def _events_of_uuid(

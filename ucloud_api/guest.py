@@ -1,7 +1,9 @@
 """What a VM's guest is given at boot, as it is said at the VM's creation: whom it lets in, what it reads, its name."""
 
 from common.errors import InvalidValue
+from common.schemas.owner import project_of
 from common.schemas.ssh_key import ALLOWED, SshKey, parse_ssh_key
+from ucloud_api.auth import Caller
 from ucloud_api.models.vm import VmCreate
 from ucloud_api.problems import ApiProblem, FieldProblem
 from ucloud_api.ssh_key import owned_by
@@ -11,9 +13,12 @@ _MOST_CHARACTERS = 16 * 1024
 """Of all keys of a VM: each order to a host carries them."""
 
 
-def guest_of(state: State, owner: str, body: VmCreate) -> dict[str, object]:
-    """What is said, as fields of a VmRequest; ApiProblem (422) for an ssh key that is none."""
-    lines = _keys(state, owner, body.ssh_keys)
+def guest_of(state: State, caller: Caller, owner: str, body: VmCreate) -> dict[str, object]:
+    """What is said, as fields of a VmRequest; ApiProblem (422) for an ssh key that is none.
+
+    A project has no ssh keys: in its VMs those of whoever makes them count.
+    """
+    lines = _keys(state, owner if project_of(owner) is None else caller.user, body.ssh_keys)
     if sum(map(len, lines)) > _MOST_CHARACTERS:
         raise _invalid("ssh_keys", "are too long together", f"keys of {_MOST_CHARACTERS} characters; name some of them")
     return {

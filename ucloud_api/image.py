@@ -11,14 +11,15 @@ from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
+from common.schemas.owner import project_of
 from ucloud_api import models, views
 from ucloud_api.answers import answer, etag, watchable
 from ucloud_api.auth import Caller, current_caller
 from ucloud_api.change import Plan, change, told
 from ucloud_api.collection import Collection, check_may_publish, users_of
 from ucloud_api.creation import Creation, make
-from ucloud_api.owner import owner_of_new
-from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
+from ucloud_api.owner import holder_revision, owner_of_new
+from ucloud_api.problems import ApiProblem, FieldProblem, documented
 from ucloud_api.quick import quick
 from ucloud_api.state import State, current_state
 
@@ -42,7 +43,7 @@ def _resource(state: State, image: ImageRequest) -> models.Image:
 
 @blueprint.post("", summary="Create an image", responses={202: models.Image, **documented(400, 403, 404, 413, 415)})
 def create(body: models.ImageCreate) -> Response:
-    """Ask for an image to be imported from a file in its owner's upload folder."""
+    """Ask for an image to be imported from a file in its owner's upload folder, or, for a project, in the caller's."""
     state, caller = current_state(), current_caller()
     owner = owner_of_new(caller, body.owner)
     if body.public:
@@ -52,16 +53,14 @@ def create(body: models.ImageCreate) -> Response:
         owner=owner,
         name=body.name,
         file=body.file,
+        uploaded_by=None if project_of(owner) is None else caller.user,
         public=body.public,
         created_at=datetime.now(UTC),
     )
     resource = views.image(image, None).model_dump_json().encode()
 
     def draft() -> tuple[bytes, Step]:
-        account = state.store.get(keys.account(owner))
-        if account is None:
-            raise not_found("user", owner)
-        return resource, admission.admit_image(image, account.mod_revision) + told(state, None, image)
+        return resource, admission.admit_image(image, holder_revision(state, owner)) + told(state, None, image)
 
     def refuse(conflict: Conflict) -> None:
         _images(state, caller).refuse_name(conflict, owner, image.name)
@@ -182,6 +181,6 @@ def _cached_ready(
 
 def _unknown_image(state: State, images: Collection[ImageRequest], wanted: str, owner: str) -> ApiProblem:
     """404 that names the images there are."""
-    cached = (state.images.get(keys.image(uuid)) for uuid in state.followed_images.things.seen_by(owner))
+    cached = (state.images.get(keys.image(uuid)) for uuid in state.followed_images.things.seen_by((owner,)))
     ready = [each.record.name for each in cached if each and _resource(state, each.record).status is ImageActual.READY]
     return images.unknown(wanted, "image", ready, "the name or the uuid of a READY image")

@@ -7,7 +7,7 @@ from flask import g
 
 from common import keys
 from common.errors import Unavailable
-from ucloud_api.auth import Caller, current_caller, find_session
+from ucloud_api.auth import Caller, caller_of, current_caller, find_session
 from ucloud_api.state import State
 from ucloud_api.watch import Topic
 
@@ -39,7 +39,7 @@ class Permit:
             found = find_session(state, self.session_key)
         except Unavailable:
             return True  # that is not known now, and there is no news to tell either
-        return found is not None and Caller(found[1].name, found[1].is_admin) == self.caller
+        return found is not None and caller_of(state, found[1]) == self.caller
 
 
 def current_permit() -> Permit:

@@ -30,7 +30,7 @@ blueprint = APIBlueprint(
 @blueprint.post(
     "/<uuid>/port",
     summary="Plug a VM into a network",
-    responses={202: models.Vm, **documented(400, 404, 412, 413, 415)},
+    responses={202: models.Vm, **documented(400, 403, 404, 412, 413, 415)},
 )
 def attach(path: models.ThingPath, body: models.PortIn) -> Response:
     """Ask for a port more, the VM's last one; its addresses are the VM's at once."""
@@ -55,7 +55,9 @@ def attach(path: models.ThingPath, body: models.PortIn) -> Response:
 
 
 @blueprint.delete(
-    "/<uuid>/port/<id>", summary="Unplug a VM from a network", responses={202: models.Vm, **documented(404, 412)}
+    "/<uuid>/port/<id>",
+    summary="Unplug a VM from a network",
+    responses={202: models.Vm, **documented(403, 404, 412)},
 )
 def detach(path: models.PortPath) -> Response:
     """Ask for a port to go; its addresses are anybody's at once."""

@@ -115,7 +115,7 @@ def read(state: State, caller: Caller, uuid: str) -> tuple[SecurityGroup, int]:
 @blueprint.patch(
     "/<uuid>",
     summary="Change a security group",
-    responses={200: models.SecurityGroup, **documented(400, 404, 412, 413, 415)},
+    responses={200: models.SecurityGroup, **documented(400, 403, 404, 412, 413, 415)},
 )
 def patch(path: models.ThingPath, body: models.SecurityGroupPatch) -> Response:
     """Rename a security group, or give it other rules, which hold for all its ports at once."""
@@ -141,7 +141,7 @@ def patch(path: models.ThingPath, body: models.SecurityGroupPatch) -> Response:
 @blueprint.delete(
     "/<uuid>",
     summary="Delete a security group",
-    responses={204: {"description": "The group is gone."}, **documented(404, 412)},
+    responses={204: {"description": "The group is gone."}, **documented(403, 404, 412)},
 )
 def delete(path: models.ThingPath) -> Response:
     """Remove a security group that no port is in, and that no other group's rule is about."""

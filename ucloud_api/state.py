@@ -21,6 +21,7 @@ from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.network import NetworkRequest, NetworkStatus, SecurityGroup
+from common.schemas.project import Project
 from common.schemas.record import Record
 from common.schemas.user import Account, Session
 from common.schemas.verdict import Verdict
@@ -34,6 +35,7 @@ from ucloud_api.host_index import HostIndex
 from ucloud_api.journal import Journal
 from ucloud_api.last_writes import LastWrites
 from ucloud_api.leavers import Leavers
+from ucloud_api.membership import Memberships
 from ucloud_api.otp import OtpClient
 from ucloud_api.things import Audience, Things
 from ucloud_api.watch import Hub
@@ -50,7 +52,7 @@ _TRUSTED_S = 0.1
 _FRESH_S = 1.5
 """How long a watch may take to tell of a write before the prefix is listed beside it; it tells of each second."""
 
-FOLLOWED = (keys.VM, keys.IMAGE, keys.NETWORK, keys.SECURITY_GROUP, keys.HOST, keys.ACCOUNT, keys.SESSION)
+FOLLOWED = (keys.VM, keys.IMAGE, keys.NETWORK, keys.SECURITY_GROUP, keys.HOST, keys.ACCOUNT, keys.PROJECT, keys.SESSION)
 """Where the API's workers tell one another of their writes."""
 
 
@@ -87,9 +89,12 @@ class State:
         self.network_statuses = self._cache(keys.STATUS_NETWORK, NetworkStatus)
         self.groups = self._cache(keys.SECURITY_GROUP, SecurityGroup)
         self.accounts = self._cache(keys.ACCOUNT, Account)
+        self.projects = self._cache(keys.PROJECT, Project)
         self.sessions = self._cache(keys.SESSION, Session)
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
+        self.memberships = Memberships(self.projects, lambda user: self.hub.tell("account", user))
+        self.rights_caches = (self.accounts, self.projects)
         self.index = HostIndex(self.placements)
         self.network_index = HostIndex(self.network_statuses)
         self.vm_things = Things(self.vms, lambda vm: Audience(vm.owner))
@@ -143,6 +148,7 @@ class State:
         self.alive.subscribe(tell_networks_of_host)
         self.verdicts.subscribe(lambda key: tell_vms_of_host(self.verdicts, key))
         self.sessions.subscribe(lambda key: self.hub.tell("session", keys.last_part(key)))
+        self.projects.subscribe(self.memberships.update)
         self.accounts.subscribe(lambda key: self.hub.tell("account", keys.last_part(key)))
 
     def _teller(
@@ -209,13 +215,21 @@ class State:
         now_s = time.monotonic()
         if now_s >= self._stand_until_s:
             if any(cache.problem() for cache in self._caches):
-                self.store.get(keys.ROOT)
+                self.store.get(keys.NOTHING)
             else:
                 self._stand_until_s = now_s + _TRUSTED_S
 
+    def await_writes(self, cache: Cache[Any]) -> None:
+        """Return when `cache` knows all that the workers of this machine wrote; Unavailable while etcd is away."""
+        wanted = self.last_writes.get(cache.prefix)
+        if cache.revision < max(wanted, 1):
+            self._catch_up(cache, wanted, wanted)
+        if cache.problem():
+            cache.refresh()  # it may have missed what others wrote
+
     def _newest(self) -> int:
         """The revision that etcd is at."""
-        return self.store.list(f"{keys.ROOT}none/").revision
+        return self.store.list(keys.NOTHING).revision
 
     def _catch_up(self, cache: Cache[Any], revision: int, written: int) -> None:
         if not cache.wait_synced(STORE_TIMEOUT_S):
@@ -236,6 +250,11 @@ class State:
             return cached
         entry = self.store.get(key)
         return Cached(kind.read(key, entry.value), entry.create_revision, entry.mod_revision) if entry else None
+
+    def rights_since(self, user: str) -> int:
+        """A revision since which a user may see what it may see now, as far as `rights_caches` know."""
+        account = self.accounts.get(keys.account(user))
+        return max(self.memberships.changed_at(user), account.mod_revision if account else 0)
 
     def is_alive(self, host: str) -> bool:
         """Whether a host's sign of life is there; one that can't be read is one all the same."""

@@ -40,6 +40,8 @@ class Source:
     may_see: Callable[[Audience], bool]
     caches: tuple[Cache[Any], ...]
     journal: Journal
+    valid_from: int = 0
+    """The revision since which the caller may see what it may see: who was told of an earlier one begins anew."""
 
     def position(self) -> int:
         """A revision up to which all is known here."""
@@ -119,9 +121,10 @@ class Follower:
         yield from self._first(last_event_id)
         while not self._is_over:
             happened = self._subscription.wait(self._wait_s())
+            # Before it is looked at what the client may be told: it is told nothing by older rights up to there.
+            position = self._source.position()
             if self._subscription.closed or not self._is_allowed():
                 return
-            position = self._source.position()
             names = self._subscription.take()
             if names:
                 yield from numbered(self._news(names), position)
@@ -133,7 +136,11 @@ class Follower:
         is_near = resumed_at is not None and self._source.catch_up(resumed_at)
         # Read before what is told is looked at: all that happened until then is in it.
         position = self._source.position()
-        changed = self._source.journal.since(resumed_at) if resumed_at is not None and is_near else None
+        if not self._is_allowed():
+            self._is_over = True
+            return
+        is_valid = resumed_at is not None and is_near and resumed_at >= self._source.valid_from
+        changed = self._source.journal.since(resumed_at) if resumed_at is not None and is_valid else None
         if changed is not None:
             self._is_resumed = True
             names = [name for name in changed if self._source.name in (None, name)]

@@ -6,7 +6,7 @@ It says where to look: what holds is what the cache has there.
 import heapq
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Generic, TypeVar
@@ -118,19 +118,24 @@ class Things(Generic[R]):
         """The names of all things that were created after a revision, oldest first."""
         return (name for _, name in self._walk(lambda: self._all, after))
 
-    def seen_by(self, owner: str, after: int = 0) -> Iterator[str]:
-        """The names of an owner's own things and of public ones that were created after a revision, oldest first."""
-        own = self._walk(lambda: self._of_owner.get(owner), after)
-        merged = heapq.merge(own, self._walk(lambda: self._public, after))
+    def seen_by(self, owners: Iterable[str], after: int = 0) -> Iterator[str]:
+        """The names of some owners' things and of public ones that were created after a revision, oldest first."""
+        merged = heapq.merge(self._merged(owners, after), self._walk(lambda: self._public, after))
         return (name for (_, name), _ in groupby(merged))
 
-    def of(self, owner: str, after: int = 0) -> Iterator[str]:
-        """The names of an owner's own things that were created after a revision, oldest first."""
-        return (name for _, name in self._walk(lambda: self._of_owner.get(owner), after))
+    def of(self, owners: Iterable[str], after: int = 0) -> Iterator[str]:
+        """The names of some owners' things that were created after a revision, oldest first."""
+        return (name for _, name in self._merged(owners, after))
 
     def public(self) -> Iterator[str]:
         """The names of what everybody may see, oldest first."""
         return (name for _, name in self._walk(lambda: self._public, 0))
+
+    def _merged(self, owners: Iterable[str], after: int) -> Iterator[tuple[int, str]]:
+        def of(owner: str) -> Iterator[tuple[int, str]]:
+            return self._walk(lambda: self._of_owner.get(owner), after)
+
+        return heapq.merge(*map(of, owners))
 
     def _walk(self, order: Callable[[], _Order | None], after: int) -> Iterator[tuple[int, str]]:
         """In pieces, so that nothing is held up for long; what comes and goes meanwhile shifts nothing."""

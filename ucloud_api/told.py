@@ -1,11 +1,14 @@
 """What was asked for, in the words of an event: the difference between a record and what it becomes. Pure."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from common.schemas.host import HostRequest
 from common.schemas.image import ImageRequest, ImageRequested
 from common.schemas.network import NetworkRequest, SecurityGroup
 from common.schemas.port import Port
+from common.schemas.project import Project
 from common.schemas.record import Part, Record
 from common.schemas.size import human_size
 from common.schemas.ssh_key import SshKey
@@ -45,6 +48,8 @@ def subject(record: Record) -> Subject | None:
             return Subject("host", record.name, "")
         case Account():
             return Subject("user", record.name, record.name)
+        case Project():
+            return Subject("project", record.name, record.owner)
         case SshKey():
             return Subject("user", record.owner, record.owner)
     return None
@@ -79,6 +84,8 @@ def _first_words(record: Record) -> str:
             return f"{record.name} with {len(record.rules)} rules"
         case Account():
             return f"of the realm {record.realm}{', an admin' if record.is_admin else ''}"
+        case Project():
+            return f"with {_show(record.members)}"
     return ""
 
 
@@ -105,14 +112,26 @@ def _change(field: str, old: object, new: object) -> str:
             return f"renamed from {old} to {new}"
         case "specs":
             return f"resized from {_show(old)} to {_show(new)}"
-        case "ports" | "rules" if isinstance(old, tuple) and isinstance(new, tuple):
-            gone, come = ([each for each in one if each not in other] for one, other in ((old, new), (new, old)))
-            return _ports(gone, come) if field == "ports" else f"rules: {len(come)} added, {len(gone)} removed"
+        case "ports" | "rules" | "members":
+            return _parts(field, old, new)
         case "move" if isinstance(new, Part):
             return _move(new.model_dump())
         case "confirmed_dead":
             return "its death was confirmed" if new else "the word on its death was taken back"
     return f"{field.replace('_', ' ')}: {_show(old)} -> {_show(new)}"
+
+
+def _parts(field: str, old: Any, new: Any) -> str:
+    """What is there that was not, of something that there are many of."""
+    if field == "members":
+        return _members(old or {}, new)
+    gone, come = ([each for each in one if each not in other] for one, other in ((old, new), (new, old)))
+    return _ports(gone, come) if field == "ports" else f"rules: {len(come)} added, {len(gone)} removed"
+
+
+def _members(old: Mapping[str, object], new: Mapping[str, object]) -> str:
+    changed = [user for user in sorted(old.keys() | new.keys()) if old.get(user) != new.get(user)]
+    return "; ".join(f"{user} is {new[user]} now" if user in new else f"{user} is no member now" for user in changed)
 
 
 def _ports(gone: list[Port], come: list[Port]) -> str:

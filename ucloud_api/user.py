@@ -12,23 +12,22 @@ from flask_openapi.models.tag import Tag
 from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict, LeaseExpired
-from common.schemas.size import format_size
-from common.schemas.user import Account, Amounts, Charge, Quota
+from common.schemas.user import Account, Amounts
 from common.store import Put, absent, unchanged
 from ucloud_api import models
 from ucloud_api.answers import answer, etag
 from ucloud_api.auth import current_caller, require_admin
 from ucloud_api.change import attempts, commit, told, write
 from ucloud_api.creation import Creation, make
+from ucloud_api.owner import refuse_if_owner
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
+from ucloud_api.project import check_may_leave
+from ucloud_api.quota import DEFAULT_QUOTA, quota_of, quota_resource, use_of_all
 from ucloud_api.removal import Removal, remove
 from ucloud_api.session import end_sessions_of
 from ucloud_api.state import State, current_state
 
-_GIB = 1024
-DEFAULT_QUOTA = Quota(vms=10, cpu=20, ram_mib=64 * _GIB, ssd_mib=500 * _GIB, hdd_mib=2000 * _GIB)
-_SIZES = {"ram": "ram_mib", "ssd": "ssd_mib", "hdd": "hdd_mib"}
 _PATH = keys.USER.rstrip("/")
 
 blueprint = APIBlueprint(
@@ -46,25 +45,11 @@ def _resource(account: Account, used: Amounts) -> models.User:
         realm=account.realm,
         is_admin=account.is_admin,
         enabled=account.enabled,
-        quota=_amounts(account.quota) if account.quota else None,
-        used=_amounts(used),
+        quota=quota_resource(account.quota) if account.quota else None,
+        used=quota_resource(used),
         generation=account.generation,
         created_at=account.created_at,
     )
-
-
-def _amounts(amounts: Amounts) -> models.Quota:
-    sizes = {name: format_size(getattr(amounts, field)) for name, field in _SIZES.items()}
-    counts = amounts.model_dump(include={"vms", "cpu", "networks", "security_groups"})
-    return models.Quota.model_validate(counts | sizes)
-
-
-def _quota(wanted: models.QuotaIn | None, base: Quota) -> Quota | None:
-    """The quota as it is to be: what is not said stays as in `base`."""
-    if wanted is None:
-        return None
-    said = {_SIZES.get(name, name): amount for name, amount in wanted.model_dump(exclude_none=True).items()}
-    return base.model_copy(update=said)
 
 
 def _read(state: State, name: str) -> tuple[Account, int]:
@@ -88,27 +73,19 @@ def list_users(query: models.UserQuery) -> Response:
         key=lambda entry: entry.create_revision,
     )
     shown = entries[: query.limit]
-    used_by = _use_of_all(state)
+    used_by = use_of_all(state)
     accounts = (Account.read(entry.key, entry.value) for entry in shown)
     items = tuple(_resource(account, used_by.get(account.name, Amounts())) for account in accounts)
     more = str(shown[-1].create_revision) if len(entries) > len(shown) else None
     return answer(models.UserList(items=items, next_cursor=more))
 
 
-def _use_of_all(state: State) -> dict[str, Amounts]:
-    used: dict[str, Amounts] = {}
-    for entry in state.store.list(keys.CHARGE).entries:
-        owner = entry.key.split("/")[-2]
-        used[owner] = used.get(owner, Amounts()) + Charge.read(entry.key, entry.value).amounts
-    return used
-
-
 def _with_use(state: State, name: str) -> tuple[Account, Amounts, int]:
     """An account, what is charged to it, and the account's revision; ApiProblem (404)."""
     budget = admission.read_budget(state.store, name)
-    if budget is None:
+    if budget is None or not isinstance(budget.holder, Account):
         raise not_found("user", name)
-    return budget.account, budget.used, budget.account_revision
+    return budget.holder, budget.used, budget.holder_revision
 
 
 def _answer_with_use(state: State, name: str) -> Response:
@@ -134,7 +111,7 @@ def create(body: models.UserCreate) -> Response:
         realm=body.realm,
         is_admin=body.is_admin,
         enabled=body.enabled,
-        quota=_quota(body.quota, DEFAULT_QUOTA),
+        quota=quota_of(body.quota, DEFAULT_QUOTA),
         created_at=datetime.now(UTC),
     )
     resource = _resource(account, Amounts()).model_dump_json().encode()
@@ -178,7 +155,7 @@ def _patched(current: Account, body: models.UserPatch) -> Account:
     said = {field: getattr(body, field) for field in ("realm", "is_admin", "enabled")}
     update: dict[str, object] = {field: value for field, value in said.items() if value is not None}
     if "quota" in body.model_fields_set:
-        update["quota"] = _quota(body.quota, current.quota or DEFAULT_QUOTA)
+        update["quota"] = quota_of(body.quota, current.quota or DEFAULT_QUOTA)
     wanted = current.model_copy(update=update)
     return current if wanted == current else wanted.model_copy(update={"generation": current.generation + 1})
 
@@ -189,16 +166,18 @@ def _patched(current: Account, body: models.UserPatch) -> Account:
     responses={204: {"description": "The user is gone."}, **documented(403, 404, 409, 412)},
 )
 def delete(path: models.UserPath) -> Response:
-    """Remove a user who owns nothing any more, with its sessions."""
+    """Remove a user who owns nothing any more, with its sessions; it leaves its projects."""
     require_admin()
     state, name = current_state(), path.name
 
     def step(account: Account, revision: int) -> Step:
-        step = admission.delete_account(account, revision, state.store.list(keys.ssh_keys(name)))
+        projects = state.store.list(keys.PROJECT)
+        check_may_leave(name, projects)
+        step = admission.delete_account(account, revision, state.store.list(keys.ssh_keys(name)), projects)
         return step + _another_admin(state, name) if _is_enabled_admin(account) else step
 
     def refuse(conflict: Conflict) -> None:
-        _refuse_if_owner(state, name, conflict)
+        refuse_if_owner(state, name, conflict)
 
     remove(state, Removal(Account, keys.account(name), not_found("user", name), step, refuse, state.accounts))
     end_sessions_of(state, name)
@@ -216,15 +195,3 @@ def _another_admin(state: State, name: str) -> Step:
         if account.name != name and _is_enabled_admin(account):
             return Step((unchanged(entry.key, entry.mod_revision),), ())
     raise ApiProblem(409, "last-admin", f'"{name}" is the only admin that is enabled: make another one first')
-
-
-def _refuse_if_owner(state: State, name: str, conflict: Conflict) -> None:
-    """ApiProblem (409) when an account could not be removed because it owns something."""
-    if not {keys.charges(name), keys.names(name)}.intersection(conflict.keys):
-        return
-    counts: dict[str, int] = {}
-    for entry in state.store.list(keys.names(name)).entries:
-        kind = entry.key.split("/")[-2]
-        counts[kind] = counts.get(kind, 0) + 1
-    owned = ", ".join(f"{kind}: {count}" for kind, count in sorted(counts.items()))
-    raise ApiProblem(409, "owns-things", f'"{name}" still owns something ({owned}); delete that first') from conflict

@@ -25,13 +25,14 @@ from ucloud_api.creation import Creation, make
 from ucloud_api.guest import guest_of
 from ucloud_api.image import find_ready
 from ucloud_api.lifecycle import Wish, decide
-from ucloud_api.owner import budget_of, owner_of_new
+from ucloud_api.owner import budget_of, check_may_change, owner_of_new
 from ucloud_api.placing import placing_of
 from ucloud_api.plugging import Plugging, check_extent
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, invalid_body, name_taken, not_found
 from ucloud_api.quick import quick
 from ucloud_api.state import State, current_state
 from ucloud_api.streams import Source, stream
+from ucloud_api.things import Audience
 from ucloud_api.views import VmFacts
 from ucloud_api.vm_views import VmViews
 
@@ -65,7 +66,7 @@ def create(body: models.VmCreate) -> Response:
     state.await_caches(state.images, state.image_statuses)
     uuid, owner = str(uuid4()), owner_of_new(caller, body.owner)
     name = body.name or f"vm-{uuid[:8]}"
-    said = placing_of(caller, body) | guest_of(state, owner, body)
+    said = placing_of(caller, body) | guest_of(state, caller, owner, body)
     plugging = Plugging(state, caller, owner)
 
     def draft() -> tuple[bytes, Step]:
@@ -111,7 +112,7 @@ def _specs(wanted: models.SpecsIn, image: ImageRequest, status: ImageStatus) -> 
 
 @blueprint.get("", summary="List VMs", responses={200: watchable(models.VmList)})
 def list_vms(query: models.VmQuery) -> Response:
-    """The VMs, oldest first: an admin's list has those of all; with ?watch=1 a stream of each that changes."""
+    """The caller's VMs and its projects', oldest first, an admin's list has all; with ?watch=1 a stream of changes."""
     state, caller, rendered = current_state(), current_caller(), current_views()
     await_vm_caches(state)
     is_asked_for, is_in_state = _filters(query)
@@ -123,16 +124,16 @@ def list_vms(query: models.VmQuery) -> Response:
         resource = rendered.json_if(is_in_state, cached.record, cached.mod_revision)
         return (cached.create_revision, resource) if resource else None
 
-    owner = query.owner if caller.is_admin else caller.user
+    owners = None if caller.is_admin else caller.owners
+    if query.owner:
+        owners = (query.owner,) if caller.may_see(query.owner) else ()
     if query.watch:
-        return stream(state, _source(state, caller, None, lambda: _uuids(state, owner, 0), look))
-    if query.owner not in (None, owner):
-        return json_list((), None)
-    return json_list(*page_of(_uuids(state, owner, int(query.cursor or 0)), look, query.limit))
+        return stream(state, _source(state, caller, None, lambda: _uuids(state, owners, 0), look))
+    return json_list(*page_of(_uuids(state, owners, int(query.cursor or 0)), look, query.limit))
 
 
-def _uuids(state: State, owner: str | None, after: int) -> Iterable[str]:
-    return state.vm_things.of(owner, after) if owner else state.vm_things.of_all(after)
+def _uuids(state: State, owners: Iterable[str] | None, after: int) -> Iterable[str]:
+    return state.vm_things.of_all(after) if owners is None else state.vm_things.of(owners, after)
 
 
 def _filters(query: models.VmQuery) -> tuple[Callable[[VmRequest], bool], Callable[[VmFacts], bool]]:
@@ -165,9 +166,11 @@ def _source(
         found = look(name)
         return found[1] if found else None
 
-    return Source(
-        "vm", uuid, names, resource, lambda audience: caller.may_see(audience.owner), state.vm_caches, state.vm_journal
-    )
+    def may_see(audience: Audience) -> bool:
+        return caller.may_see(audience.owner)
+
+    caches, since = (*state.vm_caches, *state.rights_caches), state.rights_since(caller.user)
+    return Source("vm", uuid, names, resource, may_see, caches, state.vm_journal, since)
 
 
 @blueprint.get("/<uuid>", summary="Show a VM", responses={200: watchable(models.Vm), **documented(404)})
@@ -209,7 +212,7 @@ def read(state: State, caller: Caller, uuid: str) -> tuple[VmRequest, int]:
 def _may_see_malformed(state: State, caller: Caller, uuid: str) -> bool:
     """Whether a VM is the caller's whose record can't be read: then one of the caller's names still leads to it."""
     return caller.is_admin or any(
-        entry.value == uuid.encode() for entry in state.store.list(keys.names(caller.user)).entries
+        entry.value == uuid.encode() for owner in caller.owners for entry in state.store.list(keys.names(owner)).entries
     )
 
 
@@ -230,7 +233,7 @@ def patch(path: models.ThingPath, body: models.VmPatch) -> Response:
     )
 
 
-@blueprint.delete("/<uuid>", summary="Delete a VM", responses={202: models.Vm, **documented(404, 412)})
+@blueprint.delete("/<uuid>", summary="Delete a VM", responses={202: models.Vm, **documented(403, 404, 412)})
 def delete(path: models.ThingPath) -> Response:
     """Ask for a VM and its disks to be removed; it is shown until nothing of it is left. Twice is no error."""
     return _wish(str(path.uuid), Wish(verb=Verb.DELETE))
@@ -294,12 +297,12 @@ def change_request(
     decided: Callable[[VmRequest, VmFacts], VmRequest],
     refuse_too: Callable[[Conflict], None] | None = None,
 ) -> Response:
-    """Change the request for a VM that the caller may see; `decided` raises an ApiProblem to refuse.
+    """Change the request for a VM that the caller may change; `decided` raises an ApiProblem to refuse.
 
     So does `refuse_too` where a condition of the transaction failed for good.
     """
     state, caller, rendered = current_state(), current_caller(), current_views()
-    read(state, caller, uuid)
+    check_may_change(caller, read(state, caller, uuid)[0].owner)
 
     def made(current: VmRequest | None) -> VmRequest:
         if current is None:

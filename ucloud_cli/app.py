@@ -16,6 +16,7 @@ from ucloud_cli.login import login, logout, whoami
 from ucloud_cli.moves import rebalance
 from ucloud_cli.network import network
 from ucloud_cli.options import DEFAULT_URL, root_options
+from ucloud_cli.project import project
 from ucloud_cli.security_group import security_group
 from ucloud_cli.user import user
 from ucloud_cli.vm import vm
@@ -23,6 +24,7 @@ from ucloud_cli.vm import vm
 _EPILOG = f"""\b
 Environment:
   UCLOUD_CONTEXT       the login to use, as --context
+  UCLOUD_PROJECT       whose things are meant, as --project
   UCLOUD_URL           where the API is, as --url; {DEFAULT_URL} before the first login
   UCLOUD_TOKEN         a session's token, instead of a login
   UCLOUD_OUTPUT        how to print, as -o
@@ -41,6 +43,6 @@ def cli() -> None:
     """ucloud: virtual machines, their images, networks and hosts."""
 
 
-_THINGS = (vm, image, network, security_group, host, user)
+_THINGS = (vm, image, network, security_group, host, user, project)
 for command in (login, logout, whoami, context, *_THINGS, rebalance, doctor, completion):
     cli.add_command(command)

@@ -66,8 +66,11 @@ class Client:
         say: Callable[[str], None] = lambda _text: None,
         timeout_s: float = 30.0,
         patient: bool = True,
+        owner: str = "",
     ) -> None:
+        """`owner` is whose things are meant where no owner is said; empty: all that the caller may see."""
         self.access = access
+        self.owner = owner
         self.url = access.url.rstrip("/")
         if not re.match(r"https?://[^/]", self.url):
             raise Misused(f'"{self.url}" is no URL of an API; --url or UCLOUD_URL takes one like http://[::1]:8080')

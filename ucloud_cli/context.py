@@ -15,6 +15,7 @@ _COLUMNS: Columns = {
     "NAME": Column(lambda context: context["name"]),
     "USER": Column(lambda context: context["user"]),
     "REALM": Column(lambda context: context["realm"], wide=True),
+    "PROJECT": Column(lambda context: context["project"]),
     "URL": Column(lambda context: context["url"]),
     "SESSION": Column(lambda context: f"until {local_time(context['expires_at'])}" if context["expires_at"] else ""),
 }

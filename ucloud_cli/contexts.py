@@ -32,6 +32,8 @@ class Context(BaseModel):
     token: Annotated[str | None, Field(repr=False)] = None
     expires_at: str = ""
     ca_file: str = ""
+    project: str = ""
+    """Whose things are meant where nothing is said; empty: the user's."""
 
 
 class Contexts(BaseModel):
@@ -43,7 +45,15 @@ class Contexts(BaseModel):
     contexts: dict[str, Context] = {}
 
     def with_context(self, name: str, context: Context) -> "Contexts":
-        """These, with a context added or replaced."""
+        """These, with a context added or replaced; the same user goes on with the same project."""
+        known = self.contexts.get(name)
+        if known and (known.url, known.user) == (context.url, context.user):
+            context = context.model_copy(update={"project": known.project})
+        return Contexts(current=self.current, contexts={**self.contexts, name: context})
+
+    def with_project(self, name: str, project: str) -> "Contexts":
+        """These, with a context whose things are a project's (empty: the user's)."""
+        context = self.contexts[name].model_copy(update={"project": project})
         return Contexts(current=self.current, contexts={**self.contexts, name: context})
 
     def without(self, name: str) -> "Contexts":

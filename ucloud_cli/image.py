@@ -16,7 +16,7 @@ from ucloud_cli.kind import (
     print_result,
 )
 from ucloud_cli.kinds import IMAGE, USER
-from ucloud_cli.options import Session, pass_session, shared_options, wait_options
+from ucloud_cli.options import Session, owner_of, pass_session, shared_options, wait_options
 from ucloud_cli.problems import Resource
 
 
@@ -27,7 +27,7 @@ def image() -> None:
 
 @image.command()
 @new_name(required=True)
-@click.option("--file", required=True, help="The file in the owner's upload folder.")
+@click.option("--file", required=True, help="The file in the owner's upload folder; for a project, in yours.")
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose image it is; for admins.  [default: you]")
 @click.option("--public", is_flag=True, help="Let all users make VMs from it; for admins.")
 @wait_options
@@ -35,9 +35,7 @@ def image() -> None:
 @pass_session
 def create(session: Session, /, name: str, file: str, owner: str | None, public: bool, wait_s: float | None) -> None:
     """Create an image, called NAME, from an uploaded file."""
-    body: Resource = {"name": name, "file": file}
-    if owner:
-        body["owner"] = owner
+    body: Resource = {"name": name, "file": file, **owner_of(session, owner)}
     if public:
         body["public"] = True
     accepted = session.client.post(IMAGE.path, body)

@@ -68,7 +68,7 @@ class Kind:
                 raise self._unknown(client, name) from error
         owner, _, bare = name.rpartition("/")
         try:
-            found = client.all(self.path, name=bare, owner=owner or None)
+            found = self.all(client, name=bare, owner=owner or None)
         except Misused:
             found = []  # not even a possible name
         if not found:
@@ -80,12 +80,24 @@ class Kind:
 
     def names(self, client: Client) -> list[str]:
         """What they are called, with their owners where that is needed to tell them apart."""
-        items = client.get(self.path)["items"]
+        items = [each for each in client.get(self.path)["items"] if self._is_meant(client, each)]
         names = [str(each["name"]) for each in items]
         return [
             f"{each['owner']}/{name}" if names.count(name) > 1 and "owner" in each else name
             for each, name in zip(items, names, strict=True)
         ]
+
+    def all(self, client: Client, **filters: str | None) -> list[Resource]:
+        """All that there are, narrowed by filters; of the client's owner and public ones, where no owner is said."""
+        if "owner" in self.filters and client.owner and not filters.get("owner"):
+            if "PUBLIC" in self.columns:
+                return [each for each in client.all(self.path, **filters) if self._is_meant(client, each)]
+            filters["owner"] = client.owner
+        return client.all(self.path, **filters)
+
+    def _is_meant(self, client: Client, resource: Resource) -> bool:
+        is_scoped = "owner" in self.filters and client.owner
+        return not is_scoped or resource["owner"] == client.owner or bool(resource.get("public"))
 
     def _unknown(self, client: Client, name: str) -> NotFound:
         try:
@@ -150,7 +162,7 @@ def add_list(group: click.Group, kind: Kind) -> None:
     @pass_session
     def command(session: Session, /, **filters: str | None) -> None:
         session.layout.check(kind.columns)
-        items = session.client.all(kind.path, **filters)
+        items = kind.all(session.client, **filters)
         print_list(items, kind.columns, session.layout)
         if not items and not session.layout.is_data:
             note(f"there are no {kind.noun}s" + (" of that kind" if any(filters.values()) else ""))

@@ -1,4 +1,4 @@
-"""VMs, images, networks, security groups, hosts and users as the client shows them."""
+"""VMs, images, networks, security groups, hosts, users and projects as the client shows them."""
 
 from enum import StrEnum
 from operator import itemgetter
@@ -80,6 +80,35 @@ USER = Kind(
     },
 )
 
+PROJECT = Kind(
+    name="project",
+    noun="project",
+    key="name",
+    columns={
+        "NAME": Column(itemgetter("name")),
+        "ROLE": Column(itemgetter("role")),
+        "MEMBERS": Column(lambda project: len(project["members"])),
+        "VMS": Column(lambda project: used(project, "vms")),
+        "CPU": Column(lambda project: used(project, "cpu")),
+        "RAM": Column(lambda project: used(project, "ram")),
+        "SSD": Column(lambda project: used(project, "ssd")),
+        "HDD": Column(lambda project: used(project, "hdd")),
+        "CREATED": Column(lambda project: local_time(project["created_at"]), wide=True),
+    },
+    fields={
+        "name": itemgetter("name"),
+        "role": itemgetter("role"),
+        "members": lambda project: "\n".join(f"{each['user']}: {each['role']}" for each in project["members"]),
+        "quota": lambda project: "" if project["quota"] else "no limit",
+        "vms": lambda project: used(project, "vms"),
+        "cpu": lambda project: used(project, "cpu"),
+        "ram": lambda project: used(project, "ram"),
+        "ssd": lambda project: used(project, "ssd"),
+        "hdd": lambda project: used(project, "hdd"),
+        "created": lambda project: local_time(project["created_at"]),
+    },
+)
+
 HOST = Kind(
     name="host",
     noun="host",
@@ -118,7 +147,7 @@ HOST = Kind(
     },
 )
 
-_OWNER = Filter("Only what this user has.", complete=complete_names(USER))
+_OWNER = Filter("Only what this user, or project:NAME, has.", complete=complete_names(USER))
 
 IMAGE = Kind(
     name="image",

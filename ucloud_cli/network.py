@@ -8,7 +8,7 @@ from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import add_delete, add_list, add_show, complete_names, name_argument, new_name, print_result
 from ucloud_cli.kinds import NETWORK, USER
-from ucloud_cli.options import Session, pass_session, shared_options
+from ucloud_cli.options import Session, owner_of, pass_session, shared_options
 from ucloud_cli.problems import Resource
 
 
@@ -30,7 +30,7 @@ def network() -> None:
 def create(session: Session, /, **wanted: Any) -> None:
     """Create a network, called NAME."""
     body = {field: value for field, value in wanted.items() if value not in (None, False)}
-    made = session.client.post(NETWORK.path, body)
+    made = session.client.post(NETWORK.path, body | owner_of(session, wanted["owner"]))
     print_result(session, NETWORK, made, made)
 
 

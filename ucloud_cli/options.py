@@ -27,6 +27,7 @@ class Session:
     def __init__(self) -> None:
         self.url: str | None = None
         self.context: str | None = None
+        self.project: str | None = None
         self.layout = Layout()
         self._client: Client | None = None
 
@@ -34,12 +35,22 @@ class Session:
     def client(self) -> Client:
         """The API."""
         if self._client is None:
-            self._client = Client(self.access(), note)
+            self._client = Client(self.access(), note, owner=self.owner())
         return self._client
 
     def hasty_client(self) -> Client:
         """The API for what nobody wants to wait for."""
-        return Client(self.access(), timeout_s=_COMPLETION_TIMEOUT_S, patient=False)
+        return Client(self.access(), timeout_s=_COMPLETION_TIMEOUT_S, patient=False, owner=self.owner())
+
+    def owner(self, said: str | None = None) -> str:
+        """Whose things are meant: what was said for this one, else the project; empty where there is none."""
+        if said:
+            return said
+        project = self.project
+        if project is None and not os.environ.get("UCLOUD_TOKEN", "").strip() and not self.url:
+            chosen = self.chosen_context()
+            project = chosen[1].project if chosen else ""
+        return f"project:{project}" if project else ""
 
     @property
     def contexts(self) -> ContextsFile:
@@ -81,6 +92,12 @@ class Session:
         return Access(context.url, context.token, f"{why}, type: {login_command(name, context)}", context.ca_file)
 
 
+def owner_of(session: Session, said: str | None) -> dict[str, str]:
+    """The body's field for whom a new thing is: whom `--owner` names, else the project; nothing for oneself."""
+    owner = session.owner(said)
+    return {"owner": owner} if owner else {}
+
+
 def login_command(name: str, context: Context) -> str:
     """What to type to log into a context again."""
     return f"ucloud login --name {context.user}" + (f" --context {name}" if name != context.user else "")
@@ -115,8 +132,17 @@ def complete_contexts(context: click.Context, _parameter: click.Parameter, incom
     return [name for name in names if name.startswith(incomplete)]
 
 
+def complete_projects(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """The names of projects that begin so."""
+    try:
+        items = context.ensure_object(Session).hasty_client().get("/v1/project")["items"]
+    except (click.ClickException, KeyError):
+        return []
+    return [each["name"] for each in items if each["name"].startswith(incomplete)]
+
+
 def shared_options(command: F, from_environment: bool = False) -> F:
-    """`-o`, `--context` and `--url`, which every command takes, before or behind its name; the last one said holds."""
+    """`-o`, `--context`, `--project` and `--url`, for every command, before or behind its name; the last one holds."""
     output = click.option(
         "-o",
         "--output",
@@ -136,6 +162,15 @@ def shared_options(command: F, from_environment: bool = False) -> F:
         metavar="NAME",
         help="Which login to use, not the current one.",
     )
+    project = click.option(
+        "--project",
+        expose_value=False,
+        callback=_remember("project"),
+        shell_complete=complete_projects,
+        envvar="UCLOUD_PROJECT" if from_environment else None,
+        metavar="NAME",
+        help='Whose things are meant, not those of the context\'s project; "" is you.',
+    )
     url = click.option(
         "--url",
         expose_value=False,
@@ -143,7 +178,7 @@ def shared_options(command: F, from_environment: bool = False) -> F:
         envvar="UCLOUD_URL" if from_environment else None,
         help="Where the API is, not where the context says.",
     )
-    return output(context(url(command)))
+    return output(context(project(url(command))))
 
 
 def root_options(command: F) -> F:

@@ -11,7 +11,7 @@ from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import F, add_delete, add_list, add_show, complete_names, name_argument, new_name, print_result
 from ucloud_cli.kinds import SECURITY_GROUP, USER, rule_text
-from ucloud_cli.options import Session, pass_session, shared_options
+from ucloud_cli.options import Session, owner_of, pass_session, shared_options
 from ucloud_cli.problems import Resource
 
 _PROTOCOLS = tuple(each.value for each in Protocol)
@@ -53,7 +53,7 @@ def security_group() -> None:
 @pass_session
 def create(session: Session, /, name: str, owner: str | None) -> None:
     """Create a security group, called NAME, without rules: nothing comes in, everything goes out."""
-    made = session.client.post(SECURITY_GROUP.path, {"name": name, **({"owner": owner} if owner else {})})
+    made = session.client.post(SECURITY_GROUP.path, {"name": name, **owner_of(session, owner)})
     print_result(session, SECURITY_GROUP, made, made)
 
 

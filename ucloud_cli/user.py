@@ -8,9 +8,10 @@ import click
 from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import F, add_delete, add_list, add_show, name_argument, new_name, print_result
-from ucloud_cli.kinds import AMOUNTS, SIZES, USER
-from ucloud_cli.options import SIZE, Session, pass_session, shared_options
+from ucloud_cli.kinds import USER
+from ucloud_cli.options import Session, pass_session, shared_options
 from ucloud_cli.problems import Resource
+from ucloud_cli.quota import quota_of, quota_options
 from ucloud_cli.ssh_key import ssh_key
 
 
@@ -21,23 +22,10 @@ def user() -> None:
 
 def _account_options(command: F) -> F:
     """What an account says of a user, each as it was, or the API's default, where it is not said."""
-    helps = {
-        "vms": "How many VMs it may have.",
-        "cpu": "How many processors all of them together.",
-        "ram": "How much memory: GiB, or with a unit.",
-        "ssd": "How much of root disks.",
-        "hdd": "How much of second disks.",
-        "networks": "How many networks.",
-        "security_groups": "How many security groups.",
-    }
     decorators: list[Callable[[F], F]] = [
         click.option("--admin/--no-admin", "is_admin", default=None, help="Sees and changes what others own."),
         click.option("--enable/--disable", "enabled", default=None, help="Whether it may do anything."),
-        *[
-            click.option(f"--{what.replace('_', '-')}", type=SIZE if what in SIZES else int, help=helps[what])
-            for what in AMOUNTS
-        ],
-        click.option("--unlimited", is_flag=True, help="No quota at all."),
+        quota_options,
     ]
     for decorate in reversed(decorators):
         command = decorate(command)
@@ -46,13 +34,8 @@ def _account_options(command: F) -> F:
 
 def _changes(said: dict[str, Any]) -> Resource:
     """What to send for what was said; what is not sent stays."""
-    amounts = {what: said[what] for what in AMOUNTS if said[what] is not None}
-    if said["unlimited"] and amounts:
-        raise click.UsageError("say --unlimited or amounts, not both")
     body = {key: said[key] for key in ("realm", "is_admin", "enabled") if said[key] is not None}
-    if said["unlimited"] or amounts:
-        body["quota"] = amounts or None
-    return body
+    return body | quota_of(said)
 
 
 @user.command()

@@ -13,7 +13,7 @@ from ucloud_cli.kind import add_delete, add_list, add_show, complete_names, fini
 from ucloud_cli.kinds import IMAGE, USER, VM
 from ucloud_cli.moves import migrate
 from ucloud_cli.networks import PLUG, PLUG_METAVAR, guest_of, guest_options, port_of
-from ucloud_cli.options import SIZE, Session, pass_session, shared_options, wait_options
+from ucloud_cli.options import SIZE, Session, owner_of, pass_session, shared_options, wait_options
 from ucloud_cli.output import note
 from ucloud_cli.placing import placing_of, placing_options
 from ucloud_cli.problems import Resource
@@ -45,7 +45,8 @@ def vm() -> None:
 @pass_session
 def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     """Create a VM, called NAME if that is said."""
-    body: Resource = {key: wanted[key] for key in ("name", "owner", "image") if wanted[key] is not None}
+    body: Resource = {key: wanted[key] for key in ("name", "image") if wanted[key] is not None}
+    body |= owner_of(session, wanted["owner"])
     body["specs"] = {key: wanted[key] for key in _SPECS}
     body["requested"] = Requested.STOPPED if wanted["stopped"] else Requested.RUNNING
     if wanted["protect"]:

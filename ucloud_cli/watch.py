@@ -38,6 +38,8 @@ def watch(session: Session, /, name: str | None, **filters: str | None) -> None:
     if name and any(filters.values()):
         raise click.UsageError("say a NAME or what to narrow the list by, not both")
     only = VM.find(session.client, name) if name else None
+    if not only and not filters["owner"]:
+        filters["owner"] = session.client.owner or None
     follower = Follower(session.client, VM.path_of(only) if only else VM.path, **filters)
     live = sys.stdout.isatty() and not session.layout.is_data
     try:

@@ -106,7 +106,7 @@ def _import(
     if observed.has_template:
         # Nobody knows what was imported there.
         return Decision(status, (RemoveTemplate(),))
-    return Decision(status, (Prepare(request.owner, request.file),))
+    return Decision(status, (Prepare(request.uploaded_by or request.owner, request.file),))
 
 
 def _is_installed(observed: Observed, previous: ImageStatus) -> bool:

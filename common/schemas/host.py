@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from common.schemas.owner import OwnerName
 from common.schemas.record import Part, Record
-from common.schemas.vm import HostName, LabelName, OwnerName
+from common.schemas.vm import HostName, LabelName
 
 
 class HostState(StrEnum):

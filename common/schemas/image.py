@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import StringConstraints
 
+from common.schemas.owner import OwnerName, UserName
 from common.schemas.record import Record
-from common.schemas.vm import OwnerName
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", max_length=63)]
 
 UploadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$", max_length=255)]
-"""A file directly inside the owner's upload folder: no slash, no leading dot."""
+"""A file directly inside an upload folder: no slash, no leading dot."""
 
 
 class ImageRequested(StrEnum):
@@ -23,12 +23,14 @@ class ImageRequested(StrEnum):
 
 
 class ImageRequest(Record):
-    """`/v1/image/<uuid>`: `file` is looked for in the owner's upload folder."""
+    """`/v1/image/<uuid>`: `file` is looked for in the upload folder of `uploaded_by`."""
 
     uuid: str
     owner: OwnerName
     name: ImageName
     file: UploadName
+    uploaded_by: UserName | None = None
+    """The user in whose folder the file is, where the owner is none: a project has no folder. None: the owner."""
     requested: ImageRequested = ImageRequested.READY
     public: bool = False
     """Everybody may make VMs from it."""

@@ -11,9 +11,9 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from common.schemas.owner import OwnerName
 from common.schemas.port import PortId
 from common.schemas.record import Part, Record
-from common.schemas.vm import OwnerName
 
 NetworkName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
 """A DNS label (RFC 1123), because it becomes one."""

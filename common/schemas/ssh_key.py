@@ -10,8 +10,8 @@ from typing import Annotated
 from pydantic import StringConstraints
 
 from common.errors import InvalidValue
+from common.schemas.owner import UserName
 from common.schemas.record import Record
-from common.schemas.vm import OwnerName
 
 SshKeyName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", max_length=63)]
 
@@ -36,7 +36,7 @@ _SECURITY_KEYS = {
 class SshKey(Record):
     """`/v1/ssh-key/<owner>/<name>`, written by ucloud_api."""
 
-    owner: OwnerName
+    owner: UserName
     name: SshKeyName
     key: str
     """As `parse_ssh_key` gives it: a line of an authorized_keys file."""

@@ -9,8 +9,9 @@ from typing import Annotated
 from pydantic import Field
 
 from common.schemas.otp import OtpName
+from common.schemas.owner import UserName
 from common.schemas.record import Part, Record
-from common.schemas.vm import OwnerName, Specs
+from common.schemas.vm import Specs
 
 _Count = Annotated[int, Field(ge=0, le=2**50)]
 
@@ -46,7 +47,7 @@ class Quota(Amounts):
 class Account(Record):
     """What a user may do here; `/v1/account/<name>`, written by ucloud_api."""
 
-    name: OwnerName
+    name: UserName
     realm: OtpName
     is_admin: bool = False
     """Sees and changes what others own, the hosts and the accounts."""
@@ -55,6 +56,11 @@ class Account(Record):
     """The most that may be charged to it; None: there is no limit."""
     generation: int = 1
     created_at: datetime
+
+    @property
+    def owner(self) -> str:
+        """The owner that its things have."""
+        return self.name
 
 
 class Charge(Record):
@@ -72,6 +78,6 @@ class Session(Record):
     The token itself is nowhere but with its bearer.
     """
 
-    user: OwnerName
+    user: UserName
     created_at: datetime
     expires_at: datetime

@@ -6,14 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
+from common.schemas.owner import OwnerName
 from common.schemas.port import Port
 from common.schemas.record import Part, Record
 
 VmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
 """A VM's name is a DNS label (RFC 1123), because it becomes one."""
-
-OwnerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]([a-z0-9_.-]{0,61}[a-z0-9_])?$", max_length=63)]
-"""An owner's name is a POSIX user name: it is a folder's name below the upload directory."""
 
 GuestName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$", max_length=63)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from common import admission, keys
-from common.admission import Charged, Step
+from common.admission import Charged, Step, holder_key
+from common.schemas.owner import project_of
 from common.schemas.record import Record
 from common.schemas.user import Amounts, Charge
 from common.store import Delete, Put, absent
@@ -86,14 +87,15 @@ def _charges(snapshot: Snapshot) -> Iterator[Finding]:
             sentence = f"{owner} is charged another amount for {kind} {uuid} than it takes"
             yield warning("charge-differs", key, sentence, "charge what it takes", fix)
     for kind, thing in things.values():
-        key = _KEYS[kind](thing.uuid)
-        if not snapshot.has(keys.charge(thing.owner, thing.uuid)):
-            sentence = f"{thing.owner} is not charged for {kind} {thing.uuid}"
+        key, owner = _KEYS[kind](thing.uuid), thing.owner
+        if not snapshot.has(keys.charge(owner, thing.uuid)):
+            sentence = f"{owner} is not charged for {kind} {thing.uuid}"
             yield warning("thing-without-charge", key, sentence, "charge it", _charge_anew(snapshot, kind, thing))
-        if not snapshot.has(keys.account(thing.owner)):
-            sentence = f"{kind} {thing.uuid} is of {thing.owner}, who has no account"
-            advice = f"ucloud user create {thing.owner}, or delete the {kind}"
-            yield warning("thing-without-owner", key, sentence, advice)
+        if not snapshot.has(holder_key(owner)):
+            project = project_of(owner)
+            what, name = ("user", owner) if project is None else ("project", project)
+            sentence = f"{kind} {thing.uuid} is of {owner}, and there is no such {what}"
+            yield warning("thing-without-owner", key, sentence, f"ucloud {what} create {name}, or delete the {kind}")
 
 
 def _charge_anew(snapshot: Snapshot, kind: str, thing: Charged) -> Step:
@@ -106,15 +108,17 @@ def _quotas(snapshot: Snapshot) -> Iterator[Finding]:
     used: dict[str, Amounts] = {}
     for (owner, _), found in snapshot.charges.items():
         used[owner] = used.get(owner, Amounts()) + found.record.amounts
-    for name, account in snapshot.accounts.items():
-        quota, sums = account.record.quota, used.get(name, Amounts())
+    quotas = {name: account.record.quota for name, account in snapshot.accounts.items()}
+    quotas |= {project.record.owner: project.record.quota for project in snapshot.projects.values()}
+    for owner, quota in quotas.items():
+        sums = used.get(owner, Amounts())
         if quota is None:
             continue
         over = [field for field in Amounts.model_fields if getattr(sums, field) > getattr(quota, field)]
         if over:
             figures = ", ".join(f"{field}: {getattr(sums, field)} of {getattr(quota, field)}" for field in over)
             advice = "raise the quota, or have its owner make room"
-            yield warning("over-quota", keys.account(name), f"{name} uses more than its quota: {figures}", advice)
+            yield warning("over-quota", holder_key(owner), f"{owner} uses more than its quota: {figures}", advice)
 
 
 def _uses(snapshot: Snapshot) -> Iterator[Finding]:

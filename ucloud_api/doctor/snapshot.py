@@ -11,6 +11,7 @@ from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.inventory import Inventory, InventoryDoor
 from common.schemas.network import AddressHolder, Endpoint, NetworkRequest, NetworkStatus, SecurityGroup
+from common.schemas.project import Project
 from common.schemas.record import Record
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Charge
@@ -25,7 +26,7 @@ _LEASED = (keys.ALIVE, keys.LEADER, keys.SESSION)
 _PREFIXES = (
     *(keys.VM, keys.PLACEMENT, keys.STATUS_VM, keys.HOST, keys.STATUS_HOST, keys.INVENTORY, keys.ALIVE, keys.VERDICT),
     *(keys.IMAGE, keys.STATUS_IMAGE, keys.IMAGE_USE, keys.USER, keys.ACCOUNT, keys.CHARGE, keys.LEADER, keys.SESSION),
-    *(keys.NETWORK, keys.STATUS_NETWORK, keys.ENDPOINT, keys.SECURITY_GROUP, keys.SSH_KEY),
+    *(keys.NETWORK, keys.STATUS_NETWORK, keys.ENDPOINT, keys.SECURITY_GROUP, keys.SSH_KEY, keys.PROJECT),
 )
 _HELD = (keys.VNI, keys.PREFIX, keys.PORT, keys.ADDRESS, keys.GROUP_MEMBER, keys.GROUP_USE)
 """What networks, the ports of VMs and security groups hold."""
@@ -74,6 +75,7 @@ class Snapshot:
     images: Mapping[str, Found[ImageRequest]] = field(default_factory=dict)
     image_statuses: Mapping[str, Found[ImageStatus]] = field(default_factory=dict)
     accounts: Mapping[str, Found[Account]] = field(default_factory=dict)
+    projects: Mapping[str, Found[Project]] = field(default_factory=dict)
     charges: Mapping[Pair, Found[Charge]] = field(default_factory=dict)
     networks: Mapping[str, Found[NetworkRequest]] = field(default_factory=dict)
     network_statuses: Mapping[Pair, Found[NetworkStatus]] = field(default_factory=dict)
@@ -168,6 +170,7 @@ def read(store: Store, api_version: str) -> Snapshot:
         images=reader.records(keys.IMAGE, ImageRequest),
         image_statuses=reader.records(keys.STATUS_IMAGE, ImageStatus),
         accounts=reader.records(keys.ACCOUNT, Account),
+        projects=reader.records(keys.PROJECT, Project),
         charges=reader.pairs(keys.CHARGE, Charge),
         networks=reader.records(keys.NETWORK, NetworkRequest),
         network_statuses=reader.pairs(keys.STATUS_NETWORK, NetworkStatus),

@@ -10,6 +10,17 @@ from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, I
 from ucloud_api.models.move import Drain, DrainingVm, Move, PlannedMove, Rebalance, VmMigrate
 from ucloud_api.models.network import Network, NetworkCreate, NetworkList, NetworkPatch, NetworkQuery
 from ucloud_api.models.port import Named, PortIn, PortOut, PortPath
+from ucloud_api.models.project import (
+    Member,
+    MemberCreate,
+    MemberPatch,
+    MemberPath,
+    Project,
+    ProjectCreate,
+    ProjectList,
+    ProjectPatch,
+    ProjectPath,
+)
 from ucloud_api.models.security_group import (
     RuleIn,
     RuleOut,
@@ -59,6 +70,10 @@ __all__ = [
     "In",
     "ListQuery",
     "LogQuery",
+    "Member",
+    "MemberCreate",
+    "MemberPatch",
+    "MemberPath",
     "Mend",
     "Move",
     "Named",
@@ -74,6 +89,11 @@ __all__ = [
     "PortIn",
     "PortOut",
     "PortPath",
+    "Project",
+    "ProjectCreate",
+    "ProjectList",
+    "ProjectPatch",
+    "ProjectPath",
     "Quota",
     "QuotaIn",
     "Rebalance",

@@ -7,8 +7,9 @@ from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.schemas.host import HostState
+from common.schemas.owner import OwnerName
 from common.schemas.verdict import Sentence
-from common.schemas.vm import HostName, LabelName, OwnerName
+from common.schemas.vm import HostName, LabelName
 from ucloud_api.models.placing import LABELS, LabelValue
 from ucloud_api.models.shared import In, Out, SizeOut
 

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.schemas.image import ImageActual, ImageName, ImageRequested, UploadName
-from common.schemas.vm import OwnerName
+from common.schemas.owner import OwnerName
 from ucloud_api.models.shared import OWNER, In, ListQuery, Out, SizeOut
 
 _IMAGE_NAME = "1 to 63 lower-case letters, digits, dots, hyphens and underscores; a letter or digit at either end."

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.schemas.network import DNS_V6, METADATA_V6, MIN_MTU, NetworkName
-from common.schemas.vm import OwnerName
+from common.schemas.owner import OwnerName
 from ucloud_api.models.address import V4PrefixIn, V6PrefixIn
 from ucloud_api.models.shared import OWNER, In, ListQuery, Out
 

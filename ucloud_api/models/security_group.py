@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_v
 from pydantic_core import PydanticCustomError
 
 from common.schemas.network import Direction, Protocol, SecurityGroupName
-from common.schemas.vm import OwnerName
+from common.schemas.owner import OwnerName
 from ucloud_api.models.address import PrefixIn
 from ucloud_api.models.shared import OWNER, In, ListQuery, Out
 

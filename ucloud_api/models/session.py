@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from common.schemas.otp import OtpName
-from common.schemas.vm import OwnerName
+from common.schemas.owner import UserName
 from ucloud_api.models.shared import In, Out
 
 USER_NAME = "1 to 63 lower-case letters, digits, dots, hyphens and underscores."
@@ -16,7 +16,7 @@ REALM = "A realm: 1 to 128 letters, digits and @ . _ -, a letter, a digit or _ a
 class SessionCreate(In):
     """Who somebody claims to be, with a one-time token as the proof."""
 
-    name: Annotated[OwnerName, Field(description=USER_NAME)]
+    name: Annotated[UserName, Field(description=USER_NAME)]
     realm: Annotated[OtpName, Field(description=REALM)] = "ucloud"
     token: Annotated[
         str, Field(min_length=1, max_length=64, repr=False, description="The one-time token of now, such as 012345.")

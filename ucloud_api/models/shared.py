@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from common.errors import InvalidValue
 from common.schemas import size
-from common.schemas.vm import OwnerName
+from common.schemas.owner import OwnerName
 
 _SIZE_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ ?(MiB|GiB|TiB)$"}]}
 MAX_MIB = 1024 * 1024 * 1024
@@ -28,7 +28,7 @@ SizeIn = Annotated[int, BeforeValidator(_to_mib), WithJsonSchema(_SIZE_SCHEMA)]
 SizeOut = int | str
 """An integer in GiB, or a string in MiB where it is not whole GiB."""
 
-OWNER = "The owner: 1 to 63 lower-case letters, digits, dots, hyphens and underscores; the caller if left out."
+OWNER = "The owner: the name of a user, or project:NAME; the caller if left out."
 
 
 class In(BaseModel):

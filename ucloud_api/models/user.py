@@ -8,7 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from common.schemas import size
 from common.schemas.otp import OtpName
-from common.schemas.vm import OwnerName
+from common.schemas.owner import UserName
 from ucloud_api.models.session import REALM, USER_NAME
 from ucloud_api.models.shared import MAX_MIB, In, Out, SizeIn, SizeOut
 
@@ -33,7 +33,7 @@ class QuotaIn(In):
 class UserCreate(In):
     """A new user."""
 
-    name: Annotated[OwnerName, Field(description=USER_NAME)]
+    name: Annotated[UserName, Field(description=USER_NAME)]
     realm: Annotated[OtpName, Field(description=f"{REALM} It says whose one-time tokens are the user's.")] = "ucloud"
     is_admin: Annotated[bool, Field(strict=True, description=_BOOLEAN)] = False
     enabled: Annotated[bool, Field(strict=True, description=_BOOLEAN)] = True
@@ -61,7 +61,7 @@ class UserPatch(In):
 class UserPath(In):
     """The path of a user."""
 
-    name: Annotated[OwnerName, Field(description=USER_NAME)]
+    name: Annotated[UserName, Field(description=USER_NAME)]
 
 
 class UserQuery(In):

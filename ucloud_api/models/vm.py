@@ -16,9 +16,10 @@ from pydantic_core import PydanticCustomError
 
 from common.schemas import size
 from common.schemas.image import ImageName
+from common.schemas.owner import OwnerName
 from common.schemas.port import MOST_PORTS
 from common.schemas.ssh_key import MOST_KEY_CHARACTERS, MOST_SSH_KEYS
-from common.schemas.vm import Actual, GuestName, HostName, OwnerName, Requested, VmName
+from common.schemas.vm import Actual, GuestName, HostName, Requested, VmName
 from ucloud_api.models.move import Move
 from ucloud_api.models.placing import AffinityOut, Placing
 from ucloud_api.models.port import NETWORKS, PortIn, PortOut
@@ -86,8 +87,9 @@ class VmCreate(Placing):
         tuple[SshKeyWish, ...] | None,
         Field(
             max_length=MOST_SSH_KEYS,
-            description="Whom the guest lets in: the names of ssh keys of its owner, or keys as in a file id_*.pub. "
-            "All of its owner's if left out.",
+            description="Whom the guest lets in: the names of ssh keys of its owner (of a project's VM: of its maker), "
+            "or keys as in a file id_*.pub. "
+            "All of these if left out.",
         ),
     ] = None
     user_data: Annotated[str | None, AfterValidator(_fits), Field(description=_USER_DATA)] = None

@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from common import admission, keys
+from common.admission import Step
 from common.errors import Conflict, QuotaExceeded
 from common.schemas.image import ImageRequest
 from common.schemas.network import NetworkRequest, SecurityGroup
@@ -58,6 +59,14 @@ def _limit(store: Store, quota: Quota) -> None:
     store.commit([unchanged(entry.key, entry.mod_revision)], [Put(entry.key, account.to_json())])
 
 
+def _deletion(store: Store) -> Step:
+    """What removes alice's account."""
+    budget = _budget(store)
+    assert isinstance(budget.holder, Account)
+    ssh_keys, projects = store.list(keys.ssh_keys("alice")), store.list(keys.PROJECT)
+    return admission.delete_account(budget.holder, budget.holder_revision, ssh_keys, projects)
+
+
 def test_release_gives_back_all_that_admission_took(store: Store) -> None:
     account_revision = _open_account(store, "alice")
     with_account = _keys(store)
@@ -72,9 +81,7 @@ def test_release_gives_back_all_that_admission_took(store: Store) -> None:
     assert _keys(store) == with_image
     _commit(store, admission.release_image(IMAGE, image_revision))
     assert _keys(store) == with_account
-    _commit(
-        store, admission.delete_account(_budget(store).account, account_revision, store.list(keys.ssh_keys("alice")))
-    )
+    _commit(store, _deletion(store))
     assert _keys(store) == []
 
 
@@ -176,15 +183,11 @@ def test_a_network_or_a_group_with_ports_stays(store: Store, image_revision: int
 def test_an_account_stays_while_anything_is_charged_to_it_or_named_by_it(store: Store, image_revision: int) -> None:
     budget = _budget(store)
     with pytest.raises(Conflict) as refused:
-        _commit(
-            store, admission.delete_account(budget.account, budget.account_revision, store.list(keys.ssh_keys("alice")))
-        )
+        _commit(store, _deletion(store))
     assert refused.value.keys == (keys.names("alice"),)
     _commit(store, admission.admit_vm(VM, image_revision, budget))
     with pytest.raises(Conflict) as refused:
-        _commit(
-            store, admission.delete_account(budget.account, budget.account_revision, store.list(keys.ssh_keys("alice")))
-        )
+        _commit(store, _deletion(store))
     assert set(refused.value.keys) == {keys.names("alice"), keys.charges("alice")}
 
 

@@ -72,7 +72,7 @@ class SecureEtcd:
             return False
 
 
-def _certificate(folder: Path) -> None:
+def make_certificate(folder: Path) -> None:
     """A certificate for ::1 that is its own authority."""
     request = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-days", "2", "-subj", "/CN=etcd", "-addext", "subjectAltName=IP:::1"]
@@ -84,7 +84,7 @@ def _certificate(folder: Path) -> None:
 def secure_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureEtcd]:
     """An etcd behind TLS that asks for a user."""
     folder = tmp_path_factory.mktemp("tls")
-    _certificate(folder)
+    make_certificate(folder)
     secure = SecureEtcd(folder)
     try:
         secure.start()
@@ -133,7 +133,7 @@ def test_passwords_stay_out_of_what_is_printed(secure_etcd: SecureEtcd) -> None:
 
 
 def test_a_server_with_another_authority_is_not_spoken_to(secure_etcd: SecureEtcd, tmp_path: Path) -> None:
-    _certificate(tmp_path)
+    make_certificate(tmp_path)
     options = EtcdOptions((secure_etcd.endpoint,), ca_file=str(tmp_path / "ca.pem"), timeout_s=2)
     store = Store(options)
     with pytest.raises(Unavailable):

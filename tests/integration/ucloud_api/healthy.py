@@ -120,7 +120,7 @@ class Healthy:
         assert budget
         assert image
         unlimited = admission.Budget(
-            budget.account.model_copy(update={"quota": None}), budget.account_revision, budget.used, budget.revision
+            budget.holder.model_copy(update={"quota": None}), budget.holder_revision, budget.used, budget.revision
         )
         step = admission.admit_vm(request, image.mod_revision, unlimited)
         self.store.commit(step.compares, step.operations)

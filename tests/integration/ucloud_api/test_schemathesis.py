@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from common import keys
+from common.schemas.owner import project_owner
+from common.schemas.project import Project, Role
 from common.schemas.user import Quota
 from devcloud.etcd import EtcdCluster
+from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer
@@ -56,7 +61,7 @@ class Cloud:
     uuids: list[str] = field(default_factory=list)
 
     def plant(self, owner: str) -> None:
-        """Two VMs, one of which runs, a private image, a network, a security group and an ssh key."""
+        """Two VMs, one of which runs, a private image, a network, a security group, an ssh key, and a project."""
         headers = bearer(self.world.log_in(owner))
         image = self.world.add_image(f"canary-image-of-{owner}", owner=owner, public=False)
         planted = {f"canary-image-of-{owner}", image}
@@ -69,6 +74,13 @@ class Cloud:
             self.uuids += [made["uuid"]] if "uuid" in made else []
             return made
 
+        project = f"canary-project-of-{owner}"
+        self.world.put(
+            keys.project(project), Project(name=project, members={owner: Role.OWNER}, created_at=datetime.now(UTC))
+        )
+        wait_for("the project", lambda: self.is_member(project, headers), 10)
+        shared = make("network", name=f"canary-net-of-{project}", owner=project_owner(project))
+        planted |= {project, shared["prefix"]}
         network = make("network", name=f"canary-net-of-{owner}")
         group = make("security-group", name=f"canary-group-of-{owner}", rules=[{"protocol": "icmp"}])
         key = make(
@@ -82,6 +94,11 @@ class Cloud:
         self.world.run(self.uuids[-1])
         self.canaries[owner] = planted
         self.uuids.append(image)
+
+    def is_member(self, project: str, headers: dict[str, str]) -> bool:
+        """Whether a project is known, whichever worker answers."""
+        asked = (requests.get(f"{self.url}/v1/project/{project}", headers=headers, timeout=10) for _ in range(12))
+        return all(answer.ok for answer in asked)
 
     def headers_of(self, caller: str) -> dict[str, str]:
         """A fresh session, as a test may have ended the last one."""

@@ -333,12 +333,18 @@ def test_it_describes_itself(served: DaemonProcess) -> None:
     document = requests.get(f"http://[::1]:{served.port}/openapi/openapi.json", timeout=20).json()
     assert document["openapi"] == "3.1.0"
     with_uuids = ("vm", "image", "network", "security-group")
-    things = (*(f"/v1/{kind}/{{uuid}}" for kind in with_uuids), "/v1/host/{name}", "/v1/user/{name}")
+    things = (
+        *(f"/v1/{kind}/{{uuid}}" for kind in with_uuids),
+        "/v1/host/{name}",
+        "/v1/user/{name}",
+        "/v1/project/{name}",
+    )
     below_a_vm = ("log", "screenshot", "console", "start", "stop", "suspend", "resume", "reboot", "migrate", "why")
     assert set(document["paths"]) == {
-        *(f"/v1/{each}" for each in ("session", *with_uuids, "host", "user", "rebalance", "doctor")),
+        *(f"/v1/{each}" for each in ("session", *with_uuids, "host", "user", "project", "rebalance", "doctor")),
         *things,
         *("/v1/vm/{uuid}/port", "/v1/vm/{uuid}/port/{id}"),
+        *("/v1/project/{name}/member", "/v1/project/{name}/member/{user}"),
         *("/v1/user/{name}/ssh-key", "/v1/user/{name}/ssh-key/{key_name}"),
         *(f"{thing}/events" for thing in things),
         *(f"/v1/vm/{{uuid}}/{each}" for each in below_a_vm),

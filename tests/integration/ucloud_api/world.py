@@ -74,11 +74,11 @@ class World:
             public=owner == "admin" if public is None else public,
             created_at=datetime.now(UTC),
         )
-        if self.store.get(keys.account(owner)) is None:
+        if self.store.get(admission.holder_key(owner)) is None:
             self.add_account(owner)
-        account = self.store.get(keys.account(owner))
-        assert account
-        step = admission.admit_image(image, account.mod_revision)
+        holder = self.store.get(admission.holder_key(owner))
+        assert holder
+        step = admission.admit_image(image, holder.mod_revision)
         self.store.commit(step.compares, step.operations)
         self.set_image(image.uuid, actual, size_mib=size_mib)
         return image.uuid

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from common import settings
+from common import rights, settings
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -42,3 +42,7 @@ def test_the_reference_is_of_these_settings() -> None:
 
 def test_the_reference_of_the_api_is_of_this_api() -> None:
     assert (PROJECT / "docs/api-reference.md").read_text() == _made(tool="api-reference"), "stale: make docs"
+
+
+def test_the_table_of_rights_is_of_these_rights() -> None:
+    assert (PROJECT / "docs/etcd-roles.md").read_text() == "\n".join(rights.as_markdown()) + "\n", "stale: make docs"

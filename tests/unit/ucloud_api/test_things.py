@@ -65,9 +65,9 @@ def test_things_are_in_the_order_of_their_creation() -> None:
         world.put(f"t{number}", number, owner="ann" if number % 2 else "bob")
     expected = [f"t{number}" for number in sorted(created)]
     assert list(world.things.of_all()) == expected
-    assert list(world.things.of("ann")) == [name for name in expected if int(name[1:]) % 2]
+    assert list(world.things.of(("ann",))) == [name for name in expected if int(name[1:]) % 2]
     assert list(world.things.of_all(2500)) == [name for name in expected if int(name[1:]) > 2500]
-    assert list(world.things.of("nobody")) == []
+    assert list(world.things.of(("nobody",))) == []
     for name in expected[::2]:
         world.remove(name)
     assert list(world.things.of_all()) == expected[1::2]
@@ -77,11 +77,11 @@ def test_what_is_public_is_seen_by_all_once() -> None:
     world = World()
     for number, (owner, public) in enumerate([("ann", True), ("bob", False), ("bob", True), ("ann", False)], 1):
         world.put(f"t{number}", number, owner, public)
-    assert list(world.things.seen_by("ann")) == ["t1", "t3", "t4"]
-    assert list(world.things.seen_by("bob", after=1)) == ["t2", "t3"]
+    assert list(world.things.seen_by(("ann",))) == ["t1", "t3", "t4"]
+    assert list(world.things.seen_by(("bob",), after=1)) == ["t2", "t3"]
     assert list(world.things.public()) == ["t1", "t3"]
     world.put("t3", 3, "bob", public=False)
-    assert list(world.things.seen_by("ann")) == ["t1", "t4"]
+    assert list(world.things.seen_by(("ann",))) == ["t1", "t4"]
     assert world.things.audience("t3") == Audience("bob")
 
 

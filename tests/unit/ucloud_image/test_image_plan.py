@@ -80,6 +80,11 @@ def test_an_import(
     assert decision.status.generation == 1
 
 
+def test_a_projects_image_comes_from_the_folder_of_whoever_made_it() -> None:
+    wanted = WANTED.model_copy(update={"owner": "project:web", "uploaded_by": "bob"})
+    assert plan(wanted, NOTHING, None, None, NOW).actions == (Prepare("bob", "d.qcow2"),)
+
+
 @pytest.mark.parametrize(
     ("observed", "failure", "actions"),
     [
