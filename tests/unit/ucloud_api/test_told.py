@@ -79,7 +79,11 @@ def changed(record: Record, **fields: object) -> Record:
         (None, WEB, "created: with alice=owner"),
         (WEB, changed(WEB, members={"alice": Role.READER, "bob": Role.OWNER}), "alice is reader now; bob is owner now"),
         (WEB, changed(WEB, members={}), "alice is no member now"),
-        (WEB, changed(WEB, quota=Quota(vms=1)), "quota: none -> 1 VMS 0 CPU 0 GiB RAM 0 GiB SSD 0 GiB HDD"),
+        (
+            WEB,
+            changed(WEB, quota=Quota(vms=1)),
+            "quota: none -> 1 VMS 0 CPU 0 GiB RAM 0 GiB SSD 0 GiB HDD 10 networks 50 security groups",
+        ),
         (None, LAN, "created: lan of fd00:9::/64 and 10.0.0.0/24, isolated"),
         (LAN, LAN.model_copy(update={"public": True}), "public: no -> yes"),
         (LAN, None, "deleted"),
