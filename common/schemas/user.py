@@ -4,6 +4,7 @@ Who a user is, is ucloud_otp's to say (or any ungleich-otp's): an account only s
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -34,11 +35,21 @@ class Amounts(Part):
         return Amounts(**{field: getattr(self, field) + getattr(other, field) for field in Amounts.model_fields})
 
 
+class Source(StrEnum):
+    """Who says that a user is there."""
+
+    EMBEDDED = "embedded"
+    """An admin made the account; the user proves itself by one-time tokens."""
+    LDAP = "ldap"
+    """The directory, at each login and while a session lasts."""
+
+
 class Account(Record):
     """What a user may do here; `/v1/account/<name>`, written by ucloud_api."""
 
     name: OwnerName
     realm: OtpName
+    source: Source = Source.EMBEDDED
     is_admin: bool = False
     """Sees and changes what others own, the hosts and the accounts."""
     enabled: bool = True
@@ -63,3 +74,7 @@ class Session(Record):
     user: OwnerName
     created_at: datetime
     expires_at: datetime
+    address: str = ""
+    """Where the login came from."""
+    proofs: tuple[str, ...] = ()
+    """What it was proved by: password, token."""

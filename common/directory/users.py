@@ -1,0 +1,88 @@
+"""All users, whichever directory they come from: what the API and the daemon of uploads ask."""
+
+from common import keys
+from common.directory.embedded import EmbeddedDirectory, added_keys, is_name
+from common.directory.ldap import LdapDirectory
+from common.directory.remembered import RememberedDirectory
+from common.errors import Unavailable
+from common.lockout import Lockout
+from common.schemas.directory import Group, Person
+from common.schemas.user import Account, Source
+from common.settings import LdapSettings
+from common.store import Store
+
+
+class Users:
+    """Accounts that admins made, then users of LDAP if the settings name a server. One for each process."""
+
+    def __init__(self, store: Store, settings: LdapSettings) -> None:
+        """ConfigurationError where the settings can't be used."""
+        self._store = store
+        self._embedded = EmbeddedDirectory(store)
+        self.lockout = Lockout(store)
+        self.ldap = (
+            RememberedDirectory(LdapDirectory(settings), store, settings.refresh_s, settings.outage_s)
+            if settings.uris
+            else None
+        )
+
+    def find(self, name: str) -> Person | None:
+        """A user who may use the cloud, with all of its ssh keys; Unavailable."""
+        if not is_name(name):
+            return None
+        account = self._account(name)
+        if account and account.source is Source.EMBEDDED:
+            return self._embedded.find(name)
+        if self.ldap is None or (account and not account.enabled):
+            return None
+        person = self.ldap.find(name)
+        if person is None:
+            return None
+        return person.model_copy(update={"ssh_keys": _merged(added_keys(self._store, name), person.ssh_keys)})
+
+    def public_keys(self, name: str) -> tuple[str, ...]:
+        """The public ssh keys that let a user in, those of the directory and those added here; Unavailable.
+
+        None for who may not use the cloud.
+        """
+        person = self.find(name)
+        return person.ssh_keys if person else ()
+
+    def groups(self, name: str) -> tuple[Group, ...]:
+        """The groups of the directory that a user is in; Unavailable."""
+        person = self.find(name)
+        return person.groups if person else ()
+
+    def check_password(self, name: str, password: str, address: str) -> bool:
+        """Whether `name` may use the cloud and this is its password, as somebody at an IP address says.
+
+        TooManyTries while guesses are held off; Unavailable.
+        """
+        attempt = self.lockout.enter(name if is_name(name) else "-", address)
+        try:
+            is_right = self.is_password(name, password) and self.find(name) is not None
+        except Unavailable:
+            self.lockout.undone(attempt)
+            raise
+        if is_right:
+            self.lockout.succeeded(attempt)
+        return is_right
+
+    def is_password(self, name: str, password: str) -> bool:
+        """The same, but nobody is held off: that is the caller's to do."""
+        account = self._account(name) if is_name(name) else None
+        if self.ldap is None or (account and account.source is Source.EMBEDDED):
+            return False
+        return self.ldap.is_password(name, password)
+
+    def _account(self, name: str) -> Account | None:
+        entry = self._store.get(keys.account(name))
+        return Account.read(entry.key, entry.value) if entry else None
+
+
+def _merged(*lists: tuple[str, ...]) -> tuple[str, ...]:
+    """Each key once, whatever its comment."""
+    found: dict[str, str] = {}
+    for line in (line for lines in lists for line in lines):
+        found.setdefault(" ".join(line.split(" ")[:2]), line)
+    return tuple(found.values())
