@@ -14,7 +14,7 @@ from common import keys
 from common.errors import MalformedRecord, Unavailable
 from common.schemas.event import EventRecord
 from common.store import Entry, Range
-from ucloud_api import image, models, network, security_group, vm
+from ucloud_api import image, login, models, network, security_group, vm
 from ucloud_api.answers import answer, watchable
 from ucloud_api.auth import Caller, current_caller, require_admin
 from ucloud_api.event_feed import topic
@@ -74,6 +74,14 @@ def user_events(path: models.UserPath, query: models.EventQuery) -> Response:
     if not current_caller().may_see(path.name):
         raise not_found("user", path.name)
     return _answer(Events(current_state(), current_caller(), "user", path.name), query)
+
+
+@blueprint.get("/user/<name>/logins", summary="List the logins of a user", responses=_ANSWERS)
+def logins(path: models.UserPath, query: models.EventQuery) -> Response:
+    """Who logged in as the user, from where, by what; who was refused; which sessions ended. Oldest first."""
+    if not current_caller().may_see(path.name):
+        raise not_found("user", path.name)
+    return _answer(Events(current_state(), current_caller(), login.KIND, path.name), query)
 
 
 def _events_of_uuid(

@@ -13,11 +13,13 @@ from flask import current_app, request
 
 from common import keys
 from common.cache import Cache, Cached
+from common.directory import Users
 from common.errors import Unavailable
 from common.events import EventLog
 from common.health import Health
 from common.lent_lease import LentLease
 from common.metrics import Metrics
+from common.schemas.directory import Person
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.network import NetworkRequest, SecurityGroup
@@ -87,6 +89,8 @@ class State:
         self.groups = self._cache(keys.SECURITY_GROUP, SecurityGroup)
         self.accounts = self._cache(keys.ACCOUNT, Account)
         self.sessions = self._cache(keys.SESSION, Session)
+        self.people = self._cache(keys.PERSON, Person)
+        self.users = Users(self.store, configuration.ldap)
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
         self.index = PlacementIndex(self.placements)

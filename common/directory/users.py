@@ -1,5 +1,7 @@
 """All users, whichever directory they come from: what the API and the daemon of uploads ask."""
 
+import secrets
+
 from common import keys
 from common.directory.embedded import EmbeddedDirectory, added_keys, is_name
 from common.directory.ldap import LdapDirectory
@@ -7,6 +9,7 @@ from common.directory.remembered import RememberedDirectory
 from common.errors import Unavailable
 from common.lockout import Lockout
 from common.schemas.directory import Group, Person
+from common.schemas.ssh_key import unique
 from common.schemas.user import Account, Source
 from common.settings import LdapSettings
 from common.store import Store
@@ -38,7 +41,7 @@ class Users:
         person = self.ldap.find(name)
         if person is None:
             return None
-        return person.model_copy(update={"ssh_keys": _merged(added_keys(self._store, name), person.ssh_keys)})
+        return person.model_copy(update={"ssh_keys": unique((*added_keys(self._store, name), *person.ssh_keys))})
 
     def public_keys(self, name: str) -> tuple[str, ...]:
         """The public ssh keys that let a user in, those of the directory and those added here; Unavailable.
@@ -70,19 +73,30 @@ class Users:
 
     def is_password(self, name: str, password: str) -> bool:
         """The same, but nobody is held off: that is the caller's to do."""
-        account = self._account(name) if is_name(name) else None
-        if self.ldap is None or (account and account.source is Source.EMBEDDED):
+        if self.ldap is None:
             return False
-        return self.ldap.is_password(name, password)
+        return self.ldap.is_password(self._name_in_ldap(name), password)
+
+    def find_in_ldap(self, name: str) -> Person | None:
+        """What LDAP says now of a user who has no account that an admin made; Unavailable.
+
+        It takes as long for those who have one, but it can't fail for them.
+        """
+        if self.ldap is None:
+            return None
+        wanted = self._name_in_ldap(name)
+        try:
+            return self.ldap.find_now(wanted)
+        except Unavailable:
+            if wanted == name:
+                raise
+            return None
+
+    def _name_in_ldap(self, name: str) -> str:
+        """Whom to ask LDAP for: nobody, where the user is not of LDAP."""
+        account = self._account(name) if is_name(name) else None
+        return secrets.token_hex(16) if account and account.source is Source.EMBEDDED else name
 
     def _account(self, name: str) -> Account | None:
         entry = self._store.get(keys.account(name))
         return Account.read(entry.key, entry.value) if entry else None
-
-
-def _merged(*lists: tuple[str, ...]) -> tuple[str, ...]:
-    """Each key once, whatever its comment."""
-    found: dict[str, str] = {}
-    for line in (line for lines in lists for line in lines):
-        found.setdefault(" ".join(line.split(" ")[:2]), line)
-    return tuple(found.values())
