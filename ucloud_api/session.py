@@ -62,10 +62,13 @@ def create(body: models.SessionCreate) -> Response:
                 login.remember_refusal(state, claim, attempt, refusal)
                 raise
     except Refusal:
+        state.logins.labels("refused").inc()
         raise not_authenticated(_REFUSED) from None
     except TooManyTries as refusal:
+        state.logins.labels("held off").inc()
         login.remember_held_off(state, claim, refusal)
         raise
+    state.logins.labels("done").inc()
     state.users.lockout.succeeded(attempt)
     resource = models.SessionCreated(token=token, user=session.user, is_admin=is_admin, expires_at=session.expires_at)
     return answer(resource, 201, {"Location": _PATH})
@@ -73,20 +76,23 @@ def create(body: models.SessionCreate) -> Response:
 
 def _log_in(state: State, claim: Claim, key: str) -> tuple[Session, bool]:
     """A session for who proves to be somebody, and whether that is an admin; Refusal."""
-    first: Candidate | Refusal
+    found: Candidate | Refusal
     try:
-        first = login.candidate(state, claim)
+        found = login.candidate(state, claim)
     except Refusal as refusal:
-        first = refusal
-    # Asked in any case: neither the answer nor its time tells who has an account here.
-    login.prove(state, claim)
+        found = refusal
+    try:
+        # Looked at in any case: neither the answer nor its time tells who has an account here.
+        login.prove(state, claim)
+    except Refusal as wrong:
+        raise (found if isinstance(found, Refusal) else wrong) from None
+    if isinstance(found, Refusal):
+        raise found
     for _ in attempts("the account"):
-        if isinstance(first, Refusal):
-            raise first
         try:
-            return _begin(state, claim, first, key), first.account.is_admin
+            return _begin(state, claim, found, key), found.account.is_admin
         except (Conflict, LeaseExpired):
-            first = login.candidate(state, claim)  # the account has just been changed: it may be disabled now
+            found = login.candidate(state, claim)  # the account has just been changed: it may be disabled now
     raise AssertionError("attempts ends with an error")
 
 

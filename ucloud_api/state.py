@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from flask import current_app, request
+from prometheus_client import Counter
 
 from common import keys
 from common.cache import Cache, Cached
@@ -89,6 +90,7 @@ class State:
         self.groups = self._cache(keys.SECURITY_GROUP, SecurityGroup)
         self.accounts = self._cache(keys.ACCOUNT, Account)
         self.sessions = self._cache(keys.SESSION, Session)
+        self.logins = Counter("ucloud_logins_total", "Tries to log in", ["result"], registry=self.metrics.registry)
         self.people = self._cache(keys.PERSON, Person)
         self.users = Users(self.store, configuration.ldap)
         self.otp = OtpClient(configuration.otp)
