@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from common import keys
 from common.admission import Step
-from common.errors import LeaseExpired, TooManyTries
+from common.errors import LeaseExpired, TooManyTries, UcloudError
 from common.lockout import Try
 from common.schemas.event import EventRecord
 from common.schemas.user import Account, Source
@@ -62,7 +62,7 @@ def held_off(state: State, claim: Claim) -> Iterator[Try]:
         raise
 
 
-class Refusal(Exception):
+class Refusal(UcloudError):
     """The claim is not proved; `why` is for admins."""
 
     def __init__(self, why: str) -> None:

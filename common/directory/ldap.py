@@ -8,6 +8,7 @@ It must never send a password over a connection without TLS, nor log one.
 import logging
 import re
 import secrets
+import socket
 import ssl
 import threading
 import time
@@ -161,6 +162,8 @@ class LdapDirectory:
         )
         try:
             connection.open(read_server_info=False)
+            # Small questions one after the other: not to wait for each other's acknowledgement saves 40 ms.
+            connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if not server.ssl and not connection.start_tls(read_server_info=False):
                 raise LDAPException("StartTLS was refused")
             password = read_secret("[ldap] bind_password_file", settings.bind_password_file)
