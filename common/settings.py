@@ -166,7 +166,8 @@ class LdapSettings(_Section):
     admin_group: str = ""
     """The DN of the group whose members are admins; empty: admins are made here (`ucloud user set --admin`)."""
     login: Literal["password", "token", "password+token"] = "password"
-    """What users of LDAP prove themselves by: their password there, a one-time token, or both."""
+    """What users of LDAP prove themselves by: their password there, a one-time token, or both. Where it is not the
+    password alone, uploads take ssh keys only."""
     realm: OtpName = "ucloud"
     """The realm of their one-time tokens."""
     timeout_s: Annotated[int, Field(ge=1, le=30)] = 3

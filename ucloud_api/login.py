@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from common import keys
 from common.admission import Step
-from common.errors import LeaseExpired, TooManyTries, UcloudError
+from common.errors import LeaseExpired, StoreError, TooManyTries, UcloudError, Unavailable
 from common.lockout import Try
 from common.schemas.event import EventRecord
 from common.schemas.user import Account, Source
@@ -138,7 +138,10 @@ def remember_refusal(state: State, claim: Claim, attempt: Try, refusal: Refusal)
     closed_until = max(door.closed_until for door in attempt.doors.values())
     pause = f"; tries are held off until {closed_until:%H:%M:%S} UTC" if closed_until > datetime.now(UTC) else ""
     what = f"refused from {claim.address} by {' and '.join(claim.proofs)}{pause}"
-    remember(state, claim.body.name, what, admin_only=refusal.why)
+    try:
+        remember(state, claim.body.name, what, admin_only=refusal.why)
+    except (StoreError, Unavailable) as error:
+        _log.warning("a refusal can't be remembered: %s", error)
 
 
 def remember_held_off(state: State, claim: Claim, refusal: TooManyTries) -> None:

@@ -3,6 +3,7 @@
 A login trades a password, a one-time token, or both for a bearer token, of which etcd gets only the digest.
 """
 
+import logging
 import secrets
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +13,7 @@ from flask_openapi.models.tag import Tag
 
 from common import keys
 from common.admission import Step
-from common.errors import Conflict, LeaseExpired, TooManyTries
+from common.errors import Conflict, LeaseExpired, StoreError, TooManyTries, Unavailable
 from common.schemas.user import Session
 from common.store import Put, absent
 from common.throttle import network_of
@@ -27,6 +28,7 @@ from ucloud_api.problems import documented, not_found
 from ucloud_api.sessions import digest, end_session, id_of, sessions_of
 from ucloud_api.state import State, current_state
 
+_log = logging.getLogger(__name__)
 _PATH = keys.SESSION.rstrip("/")
 _TOKEN_BYTES = 32
 _REFUSED = "the name, the realm, the password or the token is wrong, one is missing, or the token was used already"
@@ -69,7 +71,10 @@ def create(body: models.SessionCreate) -> Response:
         login.remember_held_off(state, claim, refusal)
         raise
     state.logins.labels("done").inc()
-    state.users.lockout.succeeded(attempt)
+    try:
+        state.users.lockout.succeeded(attempt)
+    except (StoreError, Unavailable) as error:
+        _log.warning("a login counts as a try for a while: %s", error)
     resource = models.SessionCreated(token=token, user=session.user, is_admin=is_admin, expires_at=session.expires_at)
     return answer(resource, 201, {"Location": _PATH})
 

@@ -38,7 +38,7 @@ _NO_PASSWORD = frozenset((19, 32, 48, 49, 50, 53))
 noSuchObject, inappropriateAuthentication, invalidCredentials, insufficientAccessRights, unwillingToPerform."""
 _MOST_PASSWORD_CHARACTERS = 1024
 _AWAY_S = 10.0
-"""So long nobody else waits for servers that did not answer; then one request tries again."""
+"""So long a server that did not answer is asked last, and nobody waits where none did; then one request tries again."""
 _DAY_S = 24 * 3600
 _PLACES = re.compile(r"\{dn\}|\{name\}")
 
@@ -88,6 +88,7 @@ class LdapDirectory:
                 self._server(uri)
         except LDAPException as error:
             raise ConfigurationError(f"[ldap] uris or ca_file: {error}") from error
+        self._left_alone_until_s: dict[str, float] = {}
         self._away_until_s = 0.0
         self._is_away = False
         self._probe = threading.Lock()
@@ -120,18 +121,24 @@ class LdapDirectory:
         While none does, one request at a time finds out whether it is over; the others do not wait.
         """
         with self._turn():
-            for uri in self._settings.uris:
+            for uri in self._uris():
                 try:
                     with self._connection(self._server(uri)) as connection:
                         answer = question(connection)
                 except (LDAPException, OSError) as error:
                     _log.warning("LDAP server %s: %s", uri, type(error).__name__)
+                    self._left_alone_until_s[uri] = self._monotonic_s() + _AWAY_S
                     continue
                 self._is_away = False
                 return answer
             self._away_until_s = self._monotonic_s() + _AWAY_S
             self._is_away = True
         raise Unavailable("directory", "no LDAP server answers")
+
+    def _uris(self) -> list[str]:
+        """The servers in their order, but those last that did not answer a moment ago."""
+        now_s = self._monotonic_s()
+        return sorted(self._settings.uris, key=lambda uri: self._left_alone_until_s.get(uri, 0.0) > now_s)
 
     def _server(self, uri: str) -> ldap3.Server:
         """A server, new each time: one of ldap3 remembers for minutes that it did not answer."""

@@ -21,6 +21,7 @@ class Users:
     def __init__(self, store: Store, settings: LdapSettings) -> None:
         """ConfigurationError where the settings can't be used."""
         self._store = store
+        self._takes_passwords = settings.proofs == {"password"}
         self._embedded = EmbeddedDirectory(store)
         self.lockout = Lockout(store)
         self.ldap = (
@@ -59,11 +60,12 @@ class Users:
     def check_password(self, name: str, password: str, address: str) -> bool:
         """Whether `name` may use the cloud and this is its password, as somebody at an IP address says.
 
-        TooManyTries while guesses are held off; Unavailable.
+        Never where a password alone proves nobody (`[ldap] login`). TooManyTries while guesses are held off;
+        Unavailable.
         """
         attempt = self.lockout.enter(name if is_name(name) else "-", address)
         try:
-            is_right = self.is_password(name, password) and self.find(name) is not None
+            is_right = self._takes_passwords and self.is_password(name, password) and self.find(name) is not None
         except Unavailable:
             self.lockout.undone(attempt)
             raise

@@ -150,6 +150,14 @@ def test_passwords_are_not_guessed(users: Users) -> None:
         assert not users.check_password(name, "x", "2001:db8:1::1")
 
 
+@pytest.mark.parametrize("policy", ["token", "password+token"])
+def test_a_password_alone_is_nothing_where_more_is_needed(slapd: Slapd, store: Store, policy: str) -> None:
+    slapd.add_user("ann", "ann's")
+    users = Users(store, slapd.settings(login=policy))
+    assert users.find("ann")
+    assert not users.check_password("ann", "ann's", HERE)
+
+
 def test_a_try_without_an_answer_is_no_guess(users: Users, slapd: Slapd) -> None:
     slapd.stop()
     for _ in range(30):
