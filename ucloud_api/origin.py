@@ -22,10 +22,10 @@ def address_behind(peer: str, forwarded: Iterable[str], trusted: tuple[_Network,
     hops = [hop.strip() for header in forwarded for hop in header.split(",")]
     address = peer
     while hops and _is_trusted(address, trusted):
-        hop = hops.pop()
-        if not _parsed(hop):
+        parsed = _parsed(hops.pop())
+        if parsed is None:
             break
-        address = hop
+        address = str(parsed)  # not as it was written: it goes into events and logs
     return address
 
 

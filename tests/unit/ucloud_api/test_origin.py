@@ -23,6 +23,8 @@ PROXY, USER, LIAR = "2001:db8:ff::1", "2001:db8:1::7", "2001:db8:bad::1"
         ("::ffff:10.0.0.1", [USER], USER),
         (PROXY, [f"{LIAR}, nonsense"], PROXY),
         (PROXY, [f"{LIAR}, "], PROXY),
+        (PROXY, [f"{USER}%a zone with words"], USER),
+        (PROXY, ["2001:DB8:1:0:0:0:0:7"], USER),
         (PROXY, ["10.0.0.1"], "10.0.0.1"),
         ("", [USER], ""),
         ("nonsense", [USER], "nonsense"),
