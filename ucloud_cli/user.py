@@ -125,6 +125,10 @@ def remove(session: Session, /, name: str, otp: OtpAdmin) -> None:
         otp.delete(name, account["realm"])
     except NotFound:
         note(f"{name} had no one-time tokens")
+    except CliError:
+        realm = account["realm"]
+        note(f"the account is removed, its one-time tokens are not: ucloud-otp-admin delete {name} --realm {realm}")
+        raise
     click.echo(f"{name} is removed")
 
 
