@@ -1,18 +1,21 @@
 """All users, whichever directory they come from: what the API and the daemon of uploads ask."""
 
+import logging
 import secrets
 
 from common import keys
 from common.directory.embedded import EmbeddedDirectory, added_keys, is_name
 from common.directory.ldap import LdapDirectory
 from common.directory.remembered import RememberedDirectory
-from common.errors import Unavailable
+from common.errors import MalformedRecord, Unavailable
 from common.lockout import Lockout
 from common.schemas.directory import Group, Person
 from common.schemas.ssh_key import unique
 from common.schemas.user import Account, Source
 from common.settings import LdapSettings
 from common.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 class Users:
@@ -44,34 +47,43 @@ class Users:
             return None
         return person.model_copy(update={"ssh_keys": unique((*added_keys(self._store, name), *person.ssh_keys))})
 
-    def public_keys(self, name: str) -> tuple[str, ...]:
+    def public_keys(self, user: str) -> tuple[str, ...]:
         """The public ssh keys that let a user in, those of the directory and those added here; Unavailable.
 
-        None for who may not use the cloud.
+        None for who may not use the cloud, or whose records can't be read.
         """
-        person = self.find(name)
+        person = self._readable(user)
         return person.ssh_keys if person else ()
 
-    def groups(self, name: str) -> tuple[Group, ...]:
+    def groups(self, user: str) -> tuple[Group, ...]:
         """The groups of the directory that a user is in; Unavailable."""
-        person = self.find(name)
+        person = self._readable(user)
         return person.groups if person else ()
 
-    def check_password(self, name: str, password: str, address: str) -> bool:
-        """Whether `name` may use the cloud and this is its password, as somebody at an IP address says.
+    def check_password(self, user: str, password: str, address: str) -> bool:
+        """Whether `user` may use the cloud and this is its password, as somebody at an IP address says.
 
         Never where a password alone proves nobody (`[ldap] login`). TooManyTries while guesses are held off;
         Unavailable.
         """
-        attempt = self.lockout.enter(name if is_name(name) else "-", address)
+        attempt = self.lockout.enter(user if is_name(user) else "-", address)
         try:
-            is_right = self._takes_passwords and self.is_password(name, password) and self.find(name) is not None
+            is_right = self._takes_passwords and self.is_password(user, password) and self._readable(user) is not None
+        except MalformedRecord:
+            is_right = False
         except Unavailable:
             self.lockout.undone(attempt)
             raise
         if is_right:
             self.lockout.succeeded(attempt)
         return is_right
+
+    def _readable(self, name: str) -> Person | None:
+        try:
+            return self.find(name)
+        except MalformedRecord as error:
+            _log.error("malformed record: %s", error)
+            return None
 
     def is_password(self, name: str, password: str) -> bool:
         """The same, but nobody is held off: that is the caller's to do."""

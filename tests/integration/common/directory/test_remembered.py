@@ -169,3 +169,10 @@ def test_without_ldap_there_are_no_passwords(store: Store) -> None:
     users = Users(store, LdapSettings())
     assert not users.check_password("ann", "ann's", HERE)
     assert users.find("ann") is None
+
+
+def test_whose_record_can_not_be_read_is_nobody(users: Users, store: Store) -> None:
+    store.commit([absent(keys.account("ann"))], [Put(keys.account("ann"), b"{")])
+    assert users.public_keys("ann") == ()
+    assert users.groups("ann") == ()
+    assert not users.check_password("ann", "ann's", HERE)
