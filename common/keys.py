@@ -24,6 +24,9 @@ CHARGE = f"{ROOT}charge/"
 PROJECT = f"{ROOT}project/"
 SESSION = f"{ROOT}session/"
 REQUEST = f"{ROOT}request/"
+PERSON = f"{ROOT}person/"
+LOGIN_DOOR = f"{ROOT}login-door/"
+KNOWN_NETWORK = f"{ROOT}known-network/"
 OTP = f"{ROOT}otp/"
 OTP_TRIES = f"{ROOT}otp-tries/"
 LEADER = f"{ROOT}leader/"
@@ -170,6 +173,26 @@ def session(token_sha256: str) -> str:
 def request(user: str, key_sha256: str) -> str:
     """The answer given to a user's request with an Idempotency-Key; lease-bound, written by ucloud_api."""
     return f"{REQUEST}{user}/{key_sha256}"
+
+
+def person(user: str) -> str:
+    """What LDAP said of a user last, written by whoever asked it (ucloud_api, the daemon of uploads)."""
+    return f"{PERSON}{user}"
+
+
+def login_doors(user: str) -> str:
+    """The prefix of the counts of wrong proofs of one user."""
+    return f"{LOGIN_DOOR}{user}/"
+
+
+def login_door(user: str, door: str) -> str:
+    """How often `user` was tried in vain through a door (common.lockout); lease-bound, written by whoever lets in."""
+    return f"{LOGIN_DOOR}{user}/{door}"
+
+
+def known_network(user: str, network: str) -> str:
+    """That `user` logged in from a network not long ago; lease-bound, written by whoever lets in."""
+    return f"{KNOWN_NETWORK}{user}/{network}"
 
 
 def otp(realm: str, entry_name: str) -> str:

@@ -6,10 +6,11 @@ field become the commented settings file and docs/settings.md (tools/settings).
 
 import configparser
 import platform
+import re
 from collections.abc import Mapping
-from ipaddress import IPv4Address, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -19,13 +20,16 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from common.errors import ConfigurationError
+from common.schemas.otp import OtpName
 from common.schemas.record import describe
 from common.schemas.vm import HostName
 
 DEFAULT_FILE = "/etc/ucloud/ucloud.conf"
+_ATTRIBUTE = r"^[A-Za-z][A-Za-z0-9-]*$"
 
 
 def _split(value: object) -> object:
@@ -88,6 +92,9 @@ class ApiSettings(_Section):
     """The certificate, for TLS. Without it, keep the API on `::1` or behind a proxy with TLS."""
     key_file: str = ""
     """The key of `cert_file`."""
+    trusted_proxies: Annotated[tuple[IPv6Network | IPv4Network, ...], BeforeValidator(_split)] = ()
+    """The addresses or networks of proxies whose `X-Forwarded-For` says where a request comes from: wrong passwords are
+    counted by network, and logins remembered with it. Without it they all come from the proxy."""
     session_ttl_s: Annotated[int, Field(ge=60, le=30 * 24 * 3600)] = 8 * 3600
     """How long a session lasts, in seconds."""
     idempotency_ttl_s: Annotated[int, Field(ge=60, le=30 * 24 * 3600)] = 24 * 3600
@@ -111,6 +118,9 @@ class OtpSettings(_Section):
     """The certificate of ucloud-otp, for TLS."""
     key_file: str = ""
     """The key of `cert_file`."""
+    trusted_callers: Annotated[tuple[str, ...], BeforeValidator(_split)] = ("ucloud-api",)
+    """Callers of the realm ungleich-auth, separated by commas, that hold off those who guess by themselves, as the API
+    does by name and network. What others say is wrong is counted by name: that holds everybody of that name off."""
     url: str = "http://[::1]:9705/ungleichotp/verify/"
     """Where the API has tokens verified: ucloud-otp, or any ungleich-otp."""
     ca_file: str = ""
@@ -121,6 +131,78 @@ class OtpSettings(_Section):
     """The realm of `name`."""
     seed_file: str = "/etc/ucloud/otp.seed"
     """The file whose content is the seed of `name`."""
+
+
+class LdapSettings(_Section):
+    """Users whose accounts are in LDAP. TLS is always spoken, and the servers' certificates are always checked.
+
+    Accounts that were made here go before those of LDAP that have the same name.
+    """
+
+    uris: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
+    """The servers, separated by commas, tried in this order: `ldaps://ldap1.example.com`, or `ldap://` (StartTLS).
+    Empty: there is no LDAP."""
+    ca_file: str = ""
+    """Who signed the servers' certificates; empty: anybody whom the system trusts."""
+    bind_dn: str = ""
+    """As whom users are looked up; empty: as nobody, where the servers allow it."""
+    bind_password_file: str = ""
+    """The file whose content is the password of `bind_dn`."""
+    user_base: str = ""
+    """Below which entry users are looked for: `ou=people,dc=example,dc=com`."""
+    user_filter: str = "(objectClass=inetOrgPerson)"
+    """Who of them may use the cloud; who is not found by it any more is logged out. `{now}` stands for the time. To
+    honour locked accounts: `(&(objectClass=inetOrgPerson)(!(pwdAccountLockedTime=*)))` (OpenLDAP with ppolicy),
+    `(!(nsAccountLock=TRUE))` (389, FreeIPA), `(!(krbPrincipalExpiration<={now}))` (FreeIPA). An entry whose
+    `shadowExpire` is over is none, whatever the filter says."""
+    name_attribute: Annotated[str, StringConstraints(pattern=_ATTRIBUTE)] = "uid"
+    """The attribute that is the user's name."""
+    ssh_key_attribute: Annotated[str, StringConstraints(pattern=_ATTRIBUTE)] = "sshPublicKey"
+    """The attribute with public ssh keys."""
+    group_base: str = ""
+    """Below which entry groups are looked for; empty: they are the `memberOf` of the user's entry."""
+    group_filter: str = "(|(member={dn})(uniqueMember={dn})(memberUid={name}))"
+    """Which of them a user is in; `{dn}` and `{name}` stand for the user's."""
+    admin_group: str = ""
+    """The DN of the group whose members are admins; empty: admins are made here (`ucloud user set --admin`)."""
+    login: Literal["password", "token", "password+token"] = "password"
+    """What users of LDAP prove themselves by: their password there, a one-time token, or both. Where it is not the
+    password alone, uploads take ssh keys only."""
+    realm: OtpName = "ucloud"
+    """The realm of their one-time tokens."""
+    timeout_s: Annotated[int, Field(ge=1, le=30)] = 3
+    """How long a server may take for each step of an answer."""
+    refresh_s: Annotated[int, Field(ge=1, le=24 * 3600)] = 60
+    """For how many seconds an answer is not asked for again: so long a removed user or admin may go on."""
+    outage_s: Annotated[int, Field(ge=0, le=30 * 24 * 3600)] = 8 * 3600
+    """For how many seconds the last answer counts while no server answers. Passwords are never kept."""
+
+    @field_validator("uris")
+    @classmethod
+    def _are_servers(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"ldaps?://[^/?#\s]+/?", uri) for uri in uris):
+            raise ValueError("ldaps://HOST[:PORT] or ldap://HOST[:PORT] (StartTLS) is required, nothing behind it")
+        return uris
+
+    @field_validator("user_filter", "group_filter")
+    @classmethod
+    def _is_a_filter(cls, text: str) -> str:
+        if not (text.startswith("(") and text.endswith(")") and text.count("(") == text.count(")")):
+            raise ValueError("a filter of LDAP (RFC 4515) in parentheses is required")
+        return text
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if self.uris and not self.user_base:
+            raise ValueError("user_base is required where there are uris")
+        if bool(self.bind_dn) != bool(self.bind_password_file):
+            raise ValueError("bind_dn and bind_password_file are set both, or neither")
+        return self
+
+    @property
+    def proofs(self) -> frozenset[str]:
+        """What `login` asks for, each by its name."""
+        return frozenset(self.login.split("+"))
 
 
 class HostSettings(_Section):
@@ -308,6 +390,7 @@ class Settings(_Section):
     health: HealthSettings = HealthSettings()
     api: ApiSettings = ApiSettings()
     otp: OtpSettings = OtpSettings()
+    ldap: LdapSettings = LdapSettings()
     host: HostSettings = Field(default_factory=HostSettings)
     fence: FenceSettings = FenceSettings()
     scheduler: SchedulerSettings = SchedulerSettings()

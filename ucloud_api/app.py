@@ -57,6 +57,7 @@ def create_app(state: State) -> document.DocumentedApp:
     things = (vm, port, moves, console, host, image, network, security_group)
     for module in (session, user, project, ssh_key, *things, events, doctor, why):
         app.register_api(module.blueprint)
+    app.register_api(session.of_user)
     problems.register(app)
     _count(app, HttpMetrics(state.metrics.registry))
     app.before_request(_prepare)

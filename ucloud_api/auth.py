@@ -3,7 +3,6 @@
 It must never log, store or answer a token: a session is known by the digest of its token.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,10 +15,13 @@ from common.cache import Cache, Cached
 from common.schemas.owner import project_owner
 from common.schemas.project import Role, stronger
 from common.schemas.record import Record
-from common.schemas.user import Account, Session
+from common.schemas.user import Account, Session, Source
 from common.throttle import network_of
+from ucloud_api import directory
 from ucloud_api.membership import extra_memberships
+from ucloud_api.origin import client_address
 from ucloud_api.problems import ApiProblem
+from ucloud_api.sessions import digest
 from ucloud_api.state import State, current_state
 
 R = TypeVar("R", bound=Record)
@@ -64,11 +66,6 @@ def require_admin() -> Caller:
     return caller
 
 
-def digest(token: str) -> str:
-    """What a token is known by: SHA-256 is enough, as tokens are random and long."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 def authenticate() -> None:
     """Before each request: set `g.caller`; ApiProblem (401) when nobody is logged in with its token."""
     if _is_open():
@@ -76,7 +73,7 @@ def authenticate() -> None:
     state, key = current_state(), keys.session(digest(_bearer_token()))
     if state.sessions.get(key) is None:
         # Looking for it costs a question to etcd, which is not for everybody to have asked as often as they like.
-        state.guard.unknown_tokens.take(network_of(request.remote_addr))
+        state.guard.unknown_tokens.take(network_of(client_address(state)))
     found = find_session(state, key)
     if found is None:
         raise not_authenticated("the bearer token is unknown or expired; log in again", "invalid_token")
@@ -119,7 +116,10 @@ def not_authenticated(detail: str, error: str = "") -> ApiProblem:
 
 
 def find_session(state: State, key: str) -> tuple[Session, Account] | None:
-    """The session at `key` with its account, if it holds: not expired, and the account is there and enabled."""
+    """The session at `key` with its account, if it holds: not expired, and the account is there and enabled.
+
+    Unavailable where neither LDAP nor what it said lately tells that.
+    """
     session = _known(state, state.sessions, key, Session)
     if session is None or session.record.expires_at <= datetime.now(UTC):
         return None
@@ -127,6 +127,9 @@ def find_session(state: State, key: str) -> tuple[Session, Account] | None:
     # A session that is older than the account is that of a deleted user of the same name.
     if account is None or not account.record.enabled or session.create_revision < account.create_revision:
         return None
+    if account.record.source is Source.LDAP:
+        now = directory.current(state, account.record)
+        return (session.record, now) if now else None
     return session.record, account.record
 
 

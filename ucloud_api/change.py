@@ -10,12 +10,13 @@ from typing import Generic, TypeVar
 
 from common.admission import Step
 from common.cache import Cache
-from common.errors import Conflict, LeaseExpired, Refused
+from common.errors import Conflict, LeaseExpired
 from common.schemas.event import EventRecord
 from common.schemas.record import Record
 from common.store import Put, unchanged
 from ucloud_api import idempotency
 from ucloud_api.auth import current_caller
+from ucloud_api.commit import commit
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem
 from ucloud_api.state import STORE_TIMEOUT_S, State
@@ -44,20 +45,6 @@ def attempts(what: str) -> Iterator[int]:
         yield attempt
         pause.wait(random.uniform(0, min(_MAX_PAUSE_S, 0.002 * 2**attempt)))  # noqa: S311 - spreads the load
     raise ApiProblem(409, "changed-meanwhile", f"{what} keeps changing; try again")
-
-
-def commit(state: State, step: Step) -> int:
-    """Carry out a step; returns its revision."""
-    try:
-        return state.store.commit(step.compares, step.operations)
-    except Refused as error:
-        leases = {each.lease for each in step.operations if isinstance(each, Put) and each.lease}
-        if not leases or error.code != "NOT_FOUND":
-            raise
-        for lease in leases:
-            state.answers_lease.forget(lease)
-        state.events.forget_leases(step.operations)
-        raise LeaseExpired("a lease that was lent is gone; another one is lent now") from error
 
 
 def told(state: State, before: Record | None, after: Record | None) -> Step:

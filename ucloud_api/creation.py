@@ -11,7 +11,8 @@ from common.cache import Cache
 from common.errors import Conflict, LeaseExpired
 from ucloud_api import idempotency
 from ucloud_api.answers import etag, json_answer
-from ucloud_api.change import attempts, commit
+from ucloud_api.change import attempts
+from ucloud_api.commit import commit
 from ucloud_api.state import State
 
 

@@ -15,7 +15,7 @@ from common.errors import MalformedRecord, Unavailable
 from common.schemas.event import EventRecord
 from common.schemas.owner import project_owner
 from common.store import Entry, Range
-from ucloud_api import image, models, network, security_group, vm
+from ucloud_api import image, login, models, network, security_group, vm
 from ucloud_api.answers import answer, watchable
 from ucloud_api.auth import Caller, current_caller, require_admin
 from ucloud_api.event_feed import topic
@@ -83,6 +83,14 @@ def project_events(path: models.ProjectPath, query: models.EventQuery) -> Respon
     if not current_caller().may_see(project_owner(path.name)):
         raise not_found("project", path.name)
     return _answer(Events(current_state(), current_caller(), "project", path.name), query)
+
+
+@blueprint.get("/user/<name>/logins", summary="List the logins of a user", responses=_ANSWERS)
+def logins(path: models.UserPath, query: models.EventQuery) -> Response:
+    """Who logged in as the user, from where, by what; who was refused; which sessions ended. Oldest first."""
+    if not current_caller().may_see(path.name):
+        raise not_found("user", path.name)
+    return _answer(Events(current_state(), current_caller(), login.KIND, path.name), query)
 
 
 def _events_of_uuid(

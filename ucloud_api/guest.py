@@ -2,7 +2,8 @@
 
 from common.errors import InvalidValue
 from common.schemas.owner import project_of
-from common.schemas.ssh_key import ALLOWED, SshKey, parse_ssh_key
+from common.schemas.ssh_key import ALLOWED, SshKey, parse_ssh_key, unique
+from ucloud_api import directory
 from ucloud_api.auth import Caller
 from ucloud_api.models.vm import VmCreate
 from ucloud_api.problems import ApiProblem, FieldProblem
@@ -33,9 +34,10 @@ def _keys(state: State, owner: str, wishes: tuple[str, ...] | None) -> tuple[str
     if not wishes and wishes is not None:
         return ()
     records = (SshKey.read(entry.key, entry.value) for entry in owned_by(state, owner).entries)
-    owned = {record.name: record.key for record in records}
+    of_ldap = {name: line for name, (line, _) in directory.ssh_keys_of(state, owner).items()}
+    owned = of_ldap | {record.name: record.key for record in records}
     if wishes is None:
-        return tuple(dict.fromkeys(owned.values()))
+        return unique(owned.values())
     lines = []
     for number, wish in enumerate(wishes):
         field = f"ssh_keys.{number}"

@@ -104,6 +104,9 @@ _MEANINGS = {
 }
 
 
+_AWAY = {"directory": "no LDAP server answers, and what they said last is not known or too old to go by"}
+
+
 def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
     """The problem as an HTTP response."""
     response = Response(problem.model_dump_json(exclude_none=True), problem.status, headers, mimetype=MEDIA_TYPE)
@@ -212,7 +215,8 @@ def register(app: Flask) -> None:
     @app.errorhandler(Unavailable)
     def away(error: Unavailable) -> Response:
         _log.warning("%s", error)
-        problem = unavailable(f"{error.what}-unavailable", f"{error.what} does not answer", error.retry_after_s)
+        detail = _AWAY.get(error.what, f"{error.what} does not answer")
+        problem = unavailable(f"{error.what}-unavailable", detail, error.retry_after_s)
         return respond(problem.problem, problem.headers)
 
     @app.errorhandler(TooManyTries)

@@ -8,7 +8,8 @@ from common.admission import Step
 from common.cache import Cache
 from common.errors import Conflict, LeaseExpired
 from common.schemas.record import Record
-from ucloud_api.change import attempts, commit, told
+from ucloud_api.change import attempts, told
+from ucloud_api.commit import commit
 from ucloud_api.preconditions import check_if_match
 from ucloud_api.problems import ApiProblem
 from ucloud_api.state import State

@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from common.directory import LdapDirectory
 from common.settings import Settings
 from common.web_server import AT_STOP, Listener, WebServer
 from ucloud_api.app import create_app
@@ -10,12 +11,14 @@ from ucloud_api.state import FOLLOWED, State
 
 
 def make_server(configuration: Settings, metrics_directory: str) -> WebServer:
-    """The server that the settings describe; ConfigurationError when its certificate can't be used."""
+    """The server that the settings describe; ConfigurationError when its certificate or LDAP can't be used."""
     api = configuration.api
     listener = Listener(
         "ucloud-api", api.address, api.port, api.workers, api.threads, api.cert_file, api.key_file, metrics_directory
     )
 
+    if configuration.ldap.uris:
+        LdapDirectory(configuration.ldap)
     last_writes = LastWrites(FOLLOWED)
 
     def create() -> Flask:

@@ -1,29 +1,37 @@
-"""The routes of sessions: logging in and out.
+"""The routes of sessions: logging in and out, and what sessions a user has.
 
-A login trades a one-time token for a bearer token, of which etcd gets only the digest.
+A login trades a password, a one-time token, or both for a bearer token, of which etcd gets only the digest.
 """
 
+import logging
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from flask import Response, g, request
+from flask import Response, g
 from flask_openapi.blueprint import APIBlueprint
 from flask_openapi.models.tag import Tag
 
 from common import keys
-from common.errors import Conflict, MalformedRecord
-from common.schemas.user import Account, Session
-from common.store import Delete, Put, absent, present, unchanged
+from common.admission import Step
+from common.errors import Conflict, LeaseExpired, StoreError, TooManyTries, Unavailable
+from common.schemas.user import Session
+from common.store import Put, absent
 from common.throttle import network_of
-from ucloud_api import models
+from ucloud_api import login, models
 from ucloud_api.answers import answer
-from ucloud_api.auth import TOKEN_PREFIX, current_caller, digest, not_authenticated
+from ucloud_api.auth import TOKEN_PREFIX, current_caller, not_authenticated, require_admin
 from ucloud_api.change import attempts
-from ucloud_api.problems import documented
+from ucloud_api.commit import commit
+from ucloud_api.login import Candidate, Claim, Refusal
+from ucloud_api.origin import client_address
+from ucloud_api.problems import documented, not_found
+from ucloud_api.sessions import digest, end_session, id_of, sessions_of
 from ucloud_api.state import State, current_state
 
+_log = logging.getLogger(__name__)
 _PATH = keys.SESSION.rstrip("/")
 _TOKEN_BYTES = 32
+_REFUSED = "the name, the realm, the password or the token is wrong, one is missing, or the token was used already"
 
 blueprint = APIBlueprint(
     "session",
@@ -32,56 +40,89 @@ blueprint = APIBlueprint(
     abp_tags=[Tag(name="session", description="Logging in and out")],
     abp_responses=documented(401, 422, 429, 500, 503),
 )
+of_user = APIBlueprint(
+    "sessions",
+    __name__,
+    url_prefix=keys.USER.rstrip("/"),
+    abp_tags=[Tag(name="session", description="Logging in and out")],
+    abp_responses=documented(401, 404, 422, 429, 500, 503),
+)
 
 
 @blueprint.post("", summary="Log in", responses={201: models.SessionCreated, **documented(400, 409, 413, 415)})
 def create(body: models.SessionCreate) -> Response:
-    """Trade a one-time token for a bearer token. Whatever was wrong, the refusal is the same."""
+    """Trade a password, a one-time token or both for a bearer token. Whatever was wrong, the refusal is the same."""
     state = current_state()
-    state.guard.logins_from_network.take(network_of(request.remote_addr))
-    state.guard.logins_of_name.take(f"{body.realm}/{body.name}")
-    # Asked in any case: neither the answer nor its time tells who has an account here.
-    is_right = state.otp.verify(body.name, body.realm, body.token)
+    claim = Claim(body, client_address(state))
+    state.guard.logins_from_network.take(network_of(claim.address))
     token = TOKEN_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+    try:
+        with login.held_off(state, claim) as attempt:
+            try:
+                session, is_admin = _log_in(state, claim, keys.session(digest(token)))
+            except Refusal as refusal:
+                login.remember_refusal(state, claim, attempt, refusal)
+                raise
+    except Refusal:
+        state.logins.labels("refused").inc()
+        raise not_authenticated(_REFUSED) from None
+    except TooManyTries as refusal:
+        state.logins.labels("held off").inc()
+        login.remember_held_off(state, claim, refusal)
+        raise
+    state.logins.labels("done").inc()
+    try:
+        state.users.lockout.succeeded(attempt)
+    except (StoreError, Unavailable) as error:
+        _log.warning("a login counts as a try for a while: %s", error)
+    resource = models.SessionCreated(token=token, user=session.user, is_admin=is_admin, expires_at=session.expires_at)
+    return answer(resource, 201, {"Location": _PATH})
+
+
+def _log_in(state: State, claim: Claim, key: str) -> tuple[Session, bool]:
+    """A session for who proves to be somebody, and whether that is an admin; Refusal."""
+    found: Candidate | Refusal
+    try:
+        found = login.candidate(state, claim)
+    except Refusal as refusal:
+        found = refusal
+    try:
+        # Looked at in any case: neither the answer nor its time tells who has an account here.
+        login.prove(state, claim)
+    except Refusal as wrong:
+        raise (found if isinstance(found, Refusal) else wrong) from None
+    if isinstance(found, Refusal):
+        raise found
     for _ in attempts("the account"):
-        found = _account(state, body.name, body.realm)
-        if not is_right or found is None:
-            raise not_authenticated("the name, the realm or the token is wrong, or the token was used already")
-        account, revision = found
         try:
-            session = _begin(state, account, revision, keys.session(digest(token)))
-        except Conflict:
-            continue  # the account has just been changed: it may be disabled now
-        resource = models.SessionCreated(
-            token=token, user=account.name, is_admin=account.is_admin, expires_at=session.expires_at
-        )
-        return answer(resource, 201, {"Location": _PATH})
+            return _begin(state, claim, found, key), found.account.is_admin
+        except (Conflict, LeaseExpired):
+            found = login.candidate(state, claim)  # the account has just been changed: it may be disabled now
     raise AssertionError("attempts ends with an error")
 
 
-def _account(state: State, name: str, realm: str) -> tuple[Account, int] | None:
-    """The account that may log in, with its revision."""
-    entry = state.store.get(keys.account(name))
-    if entry is None:
-        return None
-    account = Account.read(entry.key, entry.value)
-    return (account, entry.mod_revision) if account.enabled and account.realm == realm else None
-
-
-def _begin(state: State, account: Account, account_revision: int, key: str) -> Session:
+def _begin(state: State, claim: Claim, candidate: Candidate, key: str) -> Session:
     """Write a session that ends by itself; Conflict when the account changed since it was read."""
     ttl_s = state.settings.api.session_ttl_s
     now = datetime.now(UTC)
-    session = Session(user=account.name, created_at=now, expires_at=now + timedelta(seconds=ttl_s))
+    session = Session(
+        user=candidate.account.name,
+        created_at=now,
+        expires_at=now + timedelta(seconds=ttl_s),
+        address=claim.address,
+        proofs=claim.proofs,
+    )
+    what = f"logged in from {claim.address} by {' and '.join(claim.proofs)}, session {id_of(key)}"
     lease = state.store.grant(ttl_s)
+    step = candidate.step + Step((absent(key),), (Put(key, session.to_json(), lease),))
     try:
-        revision = state.store.commit(
-            [unchanged(keys.account(account.name), account_revision), absent(key)], [Put(key, session.to_json(), lease)]
-        )
-    except Conflict:
+        revision = commit(state, step + login.remembered(state, session.user, what, by=session.user))
+    except (Conflict, LeaseExpired):
         state.store.revoke(lease)
         raise
     state.wrote(state.sessions, revision)
+    if len(candidate.step.operations):
+        state.wrote(state.accounts, revision)
     return session
 
 
@@ -95,30 +136,68 @@ def show() -> Response:
 @blueprint.delete("", summary="Log out", responses={204: {"description": "The token is worth nothing any more."}})
 def delete() -> Response:
     """End the session of the bearer token, everywhere."""
-    end_session(current_state(), g.session_key)
+    _end(current_state(), g.session.user, g.session_key)
     return Response(status=204)
 
 
-def end_session(state: State, key: str) -> None:
-    """Remove a session with its lease; one that is gone already is fine."""
-    entry = state.store.get(key)
-    if entry is None:
-        return
-    try:
-        revision = state.store.commit([present(key)], [Delete(key)])
-    except Conflict:
-        return
-    state.wrote(state.sessions, revision)
-    if entry.lease:
-        state.store.revoke(entry.lease)
+def _end(state: State, user: str, key: str) -> None:
+    end_session(state, key)
+    login.remember(state, user, f"session {id_of(key)} ended", by=current_caller().user)
 
 
-def end_sessions_of(state: State, user: str) -> None:
-    """End all sessions of a user. No login can be under way: it compares the account, which has changed."""
-    for entry in state.store.list(keys.SESSION).entries:
-        try:
-            is_theirs = Session.read(entry.key, entry.value).user == user
-        except MalformedRecord:
-            continue  # nobody's: it lets nobody in
-        if is_theirs:
-            end_session(state, entry.key)
+# --- the sessions of a user -------------------------------------------------------------------------------------------
+
+
+def _check_user(name: str) -> None:
+    """ApiProblem (404) for what is not the caller's to see."""
+    if not current_caller().may_see(name):
+        raise not_found("user", name)
+
+
+@of_user.get("/<name>/session", summary="List sessions", responses={200: models.SessionList})
+def list_sessions(path: models.UserPath) -> Response:
+    """The sessions of a user that last, oldest first."""
+    _check_user(path.name)
+    items = tuple(
+        models.SessionOfUser(
+            id=id_of(entry.key),
+            created_at=session.created_at,
+            expires_at=session.expires_at,
+            address=session.address,
+            proofs=session.proofs,
+            is_this=entry.key == g.session_key,
+        )
+        for entry, session in sessions_of(current_state(), path.name)
+    )
+    return answer(models.SessionList(items=items))
+
+
+@of_user.delete(
+    "/<name>/session/<id>",
+    summary="End a session",
+    responses={204: {"description": "Its token is worth nothing any more."}},
+)
+def end(path: models.SessionPath) -> Response:
+    """End a session of a user, everywhere; its own one too."""
+    _check_user(path.name)
+    state = current_state()
+    found = [entry.key for entry, _ in sessions_of(state, path.name) if id_of(entry.key) == path.id]
+    if not found:
+        raise not_found("session", path.id)
+    for key in found:
+        _end(state, path.name, key)
+    return Response(status=204)
+
+
+@of_user.delete(
+    "/<name>/lockout",
+    summary="Let a user try to log in again",
+    responses={204: {"description": "No try is held off, until there are too many again."}, **documented(403)},
+)
+def unlock(path: models.UserPath) -> Response:
+    """Forget the wrong tries to log in as a user, whoever made them."""
+    require_admin()
+    state = current_state()
+    state.users.lockout.unlock(path.name)
+    login.remember(state, path.name, "tries are held off no more", by=current_caller().user)
+    return Response(status=204)

@@ -10,8 +10,9 @@ from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict
 from common.schemas.ssh_key import MOST_SSH_KEYS, SshKey
+from common.schemas.user import Source
 from common.store import Delete, Listing, unchanged
-from ucloud_api import models
+from ucloud_api import directory, models
 from ucloud_api.answers import answer, etag
 from ucloud_api.auth import current_caller
 from ucloud_api.change import told
@@ -31,9 +32,14 @@ blueprint = APIBlueprint(
 )
 
 
-def _resource(key: SshKey) -> models.SshKey:
+def _resource(key: SshKey, source: Source = Source.EMBEDDED) -> models.SshKey:
     return models.SshKey(
-        name=key.name, owner=key.owner, key=key.key, fingerprint=key.fingerprint, created_at=key.created_at
+        name=key.name,
+        owner=key.owner,
+        key=key.key,
+        fingerprint=key.fingerprint,
+        source=source,
+        created_at=key.created_at,
     )
 
 
@@ -46,6 +52,12 @@ def _check_owner(name: str) -> None:
 def owned_by(state: State, owner: str) -> Listing:
     """The ssh keys of a user, by name, as etcd has them."""
     return state.store.list(keys.ssh_keys(owner))
+
+
+def _of_ldap(state: State, owner: str) -> list[SshKey]:
+    """The keys that LDAP has of a user, by name. Unavailable."""
+    found = sorted(directory.ssh_keys_of(state, owner).items())
+    return [SshKey(owner=owner, name=name, key=line, created_at=read_at) for name, (line, read_at) in found]
 
 
 @blueprint.post(
@@ -85,15 +97,20 @@ def list_ssh_keys(path: models.UserPath) -> Response:
     if state.store.get(keys.account(path.name)) is None:
         raise not_found("user", path.name)
     found = (SshKey.read(entry.key, entry.value) for entry in owned_by(state, path.name).entries)
-    return answer(models.SshKeyList(items=tuple(map(_resource, found))))
+    of_ldap = (_resource(each, Source.LDAP) for each in _of_ldap(state, path.name))
+    return answer(models.SshKeyList(items=(*map(_resource, found), *of_ldap)))
 
 
 @blueprint.get("/<name>/ssh-key/<key_name>", summary="Show an ssh key", responses={200: models.SshKey})
 def show(path: models.SshKeyPath) -> Response:
     """One of a user's public ssh keys."""
     _check_owner(path.name)
-    entry = current_state().store.get(keys.ssh_key(path.name, path.key_name))
+    state = current_state()
+    entry = state.store.get(keys.ssh_key(path.name, path.key_name))
     if entry is None:
+        for key in _of_ldap(state, path.name):
+            if key.name == path.key_name:
+                return answer(_resource(key, Source.LDAP))
         raise not_found("ssh key", path.key_name)
     return answer(_resource(SshKey.read(entry.key, entry.value)), headers={"ETag": etag(entry.mod_revision)})
 
@@ -107,6 +124,8 @@ def delete(path: models.SshKeyPath) -> Response:
     """Remove a key from the user's. VMs that were made with it keep it."""
     _check_owner(path.name)
     state, key = current_state(), keys.ssh_key(path.name, path.key_name)
+    if state.store.get(key) is None and any(each.name == path.key_name for each in _of_ldap(state, path.name)):
+        raise ApiProblem(409, "kept-in-ldap", f"{path.key_name} is in LDAP, where it can be removed")
 
     def step(_record: SshKey, revision: int) -> Step:
         return Step((unchanged(key, revision),), (Delete(key),))

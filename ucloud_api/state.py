@@ -10,14 +10,17 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from flask import current_app, request
+from prometheus_client import Counter
 
 from common import keys
 from common.cache import Cache, Cached
+from common.directory import Users
 from common.errors import Unavailable
 from common.events import EventLog
 from common.health import Health
 from common.lent_lease import LentLease
 from common.metrics import Metrics
+from common.schemas.directory import Person
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.network import NetworkRequest, NetworkStatus, SecurityGroup
@@ -91,6 +94,9 @@ class State:
         self.accounts = self._cache(keys.ACCOUNT, Account)
         self.projects = self._cache(keys.PROJECT, Project)
         self.sessions = self._cache(keys.SESSION, Session)
+        self.logins = Counter("ucloud_logins_total", "Tries to log in", ["result"], registry=self.metrics.registry)
+        self.people = self._cache(keys.PERSON, Person)
+        self.users = Users(self.store, configuration.ldap)
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
         self.memberships = Memberships(self.projects, lambda user: self.hub.tell("account", user))

@@ -1,6 +1,7 @@
 """The routes of users: their accounts with quotas. Admins make and change them; a user sees its own.
 
-One enabled admin always stays: a change that takes an admin away compares that another one is as it was read.
+One enabled admin who is not of LDAP always stays: a change that takes an admin away compares that another one is as it
+was read.
 """
 
 from datetime import UTC, datetime
@@ -12,12 +13,13 @@ from flask_openapi.models.tag import Tag
 from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict, LeaseExpired
-from common.schemas.user import Account, Amounts
-from common.store import Put, absent, unchanged
-from ucloud_api import models
+from common.schemas.user import Account, Amounts, Source
+from common.store import Delete, Put, absent, unchanged
+from ucloud_api import directory, models
 from ucloud_api.answers import answer, etag
 from ucloud_api.auth import current_caller, require_admin
-from ucloud_api.change import attempts, commit, told, write
+from ucloud_api.change import attempts, told, write
+from ucloud_api.commit import commit
 from ucloud_api.creation import Creation, make
 from ucloud_api.owner import refuse_if_owner
 from ucloud_api.preconditions import check_if_match
@@ -25,7 +27,7 @@ from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.project import check_may_leave
 from ucloud_api.quota import DEFAULT_QUOTA, quota_of, quota_resource, use_of_all
 from ucloud_api.removal import Removal, remove
-from ucloud_api.session import end_sessions_of
+from ucloud_api.sessions import end_sessions_of
 from ucloud_api.state import State, current_state
 
 _PATH = keys.USER.rstrip("/")
@@ -43,6 +45,7 @@ def _resource(account: Account, used: Amounts) -> models.User:
     return models.User(
         name=account.name,
         realm=account.realm,
+        source=account.source,
         is_admin=account.is_admin,
         enabled=account.enabled,
         quota=quota_resource(account.quota) if account.quota else None,
@@ -109,11 +112,13 @@ def create(body: models.UserCreate) -> Response:
     account = Account(
         name=body.name,
         realm=body.realm,
+        source=body.source,
         is_admin=body.is_admin,
         enabled=body.enabled,
         quota=quota_of(body.quota, DEFAULT_QUOTA),
         created_at=datetime.now(UTC),
     )
+    _check_source(state, None, account)
     resource = _resource(account, Amounts()).model_dump_json().encode()
 
     def draft() -> tuple[bytes, Step]:
@@ -137,22 +142,23 @@ def patch(path: models.UserPath, body: models.UserPatch) -> Response:
         current, revision = _read(state, name)
         check_if_match(revision)
         wanted = _patched(current, body)
+        _check_source(state, current, wanted)
         step = write(wanted, keys.account(name), revision) + told(state, current, wanted)
-        if _is_enabled_admin(current) and not _is_enabled_admin(wanted):
+        if _is_lasting_admin(current) and not _is_lasting_admin(wanted):
             step += _another_admin(state, name)
         try:
             if wanted != current:
                 state.wrote(state.accounts, commit(state, step))
         except (Conflict, LeaseExpired):
             continue
-        if not wanted.enabled or wanted.realm != current.realm:
+        if not wanted.enabled or (wanted.realm, wanted.source) != (current.realm, current.source):
             end_sessions_of(state, name)
         return _answer_with_use(state, name)
     raise AssertionError("attempts ends with an error")
 
 
 def _patched(current: Account, body: models.UserPatch) -> Account:
-    said = {field: getattr(body, field) for field in ("realm", "is_admin", "enabled")}
+    said = {field: getattr(body, field) for field in ("realm", "source", "is_admin", "enabled")}
     update: dict[str, object] = {field: value for field, value in said.items() if value is not None}
     if "quota" in body.model_fields_set:
         update["quota"] = quota_of(body.quota, current.quota or DEFAULT_QUOTA)
@@ -174,7 +180,8 @@ def delete(path: models.UserPath) -> Response:
         projects = state.store.list(keys.PROJECT)
         check_may_leave(name, projects)
         step = admission.delete_account(account, revision, state.store.list(keys.ssh_keys(name)), projects)
-        return step + _another_admin(state, name) if _is_enabled_admin(account) else step
+        step += Step((), (Delete(keys.person(name)),))
+        return step + _another_admin(state, name) if _is_lasting_admin(account) else step
 
     def refuse(conflict: Conflict) -> None:
         refuse_if_owner(state, name, conflict)
@@ -184,14 +191,29 @@ def delete(path: models.UserPath) -> Response:
     return Response(status=204)
 
 
-def _is_enabled_admin(account: Account) -> bool:
-    return account.is_admin and account.enabled
+def _check_source(state: State, before: Account | None, account: Account) -> None:
+    """ApiProblem (409) for an account of LDAP where there is none, or rights that LDAP gives."""
+    if account.source is not Source.LDAP:
+        return
+    if state.users.ldap is None and (before is None or before.source is not Source.LDAP):
+        problem = FieldProblem(field="source", problem="is not set up", allowed=[Source.EMBEDDED])
+        raise ApiProblem(409, "no-ldap", "there is no LDAP: [ldap] uris is not set", [problem])
+    if directory.says_who_is_admin(state, account) and account.is_admin != bool(before and before.is_admin):
+        problem = FieldProblem(field="is_admin", problem="is LDAP's to say")
+        detail = f"who is an admin of LDAP is in the group {state.settings.ldap.admin_group}"
+        raise ApiProblem(409, "kept-in-ldap", detail, [problem])
+
+
+def _is_lasting_admin(account: Account) -> bool:
+    """Whether it is an admin whatever happens to LDAP."""
+    return account.is_admin and account.enabled and account.source is Source.EMBEDDED
 
 
 def _another_admin(state: State, name: str) -> Step:
     """What must hold for `name` to be an admin no more: another one is there, as it was; ApiProblem (409)."""
     for entry in state.store.list(keys.ACCOUNT).entries:
         account = Account.read(entry.key, entry.value)
-        if account.name != name and _is_enabled_admin(account):
+        if account.name != name and _is_lasting_admin(account):
             return Step((unchanged(entry.key, entry.mod_revision),), ())
-    raise ApiProblem(409, "last-admin", f'"{name}" is the only admin that is enabled: make another one first')
+    detail = f'"{name}" is the only admin that is enabled, and not of LDAP: make another one first'
+    raise ApiProblem(409, "last-admin", detail)

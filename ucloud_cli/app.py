@@ -18,6 +18,7 @@ from ucloud_cli.network import network
 from ucloud_cli.options import DEFAULT_URL, root_options
 from ucloud_cli.project import project
 from ucloud_cli.security_group import security_group
+from ucloud_cli.session import session
 from ucloud_cli.user import user
 from ucloud_cli.vm import vm
 
@@ -43,6 +44,6 @@ def cli() -> None:
     """ucloud: virtual machines, their images, networks and hosts."""
 
 
-_THINGS = (vm, image, network, security_group, host, user, project)
+_THINGS = (vm, image, network, security_group, host, user, project, session)
 for command in (login, logout, whoami, context, *_THINGS, rebalance, doctor, completion):
     cli.add_command(command)

@@ -24,7 +24,16 @@ _COLUMNS: Columns = {
 def add_events(group: click.Group, kind: Kind) -> None:
     """Add the command `events`."""
 
-    @group.command("events", help=f"List what happened to {_a(kind.noun)}, oldest first.")
+    _add(group, kind, "events", f"List what happened to {_a(kind.noun)}, oldest first.")
+
+
+def add_logins(group: click.Group, kind: Kind) -> None:
+    """Add the command `logins`, of users."""
+    _add(group, kind, "logins", "List who logged in as a user, from where, or was refused, oldest first.")
+
+
+def _add(group: click.Group, kind: Kind, what: str, words: str) -> None:
+    @group.command(what, help=words)
     @name_argument(kind)
     @click.option("--follow", is_flag=True, help="Go on with what happens from now on; ctrl-c ends it.")
     @table_options(tuple(_COLUMNS))
@@ -32,7 +41,7 @@ def add_events(group: click.Group, kind: Kind) -> None:
     @pass_session
     def command(session: Session, name: str, follow: bool) -> None:
         session.layout.check(_COLUMNS)
-        path = f"{_path(session, kind, name)}/events"
+        path = f"{_path(session, kind, name)}/{what}"
         if follow:
             _follow(Follower(session.client, path), session.layout)
         else:

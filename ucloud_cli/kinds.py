@@ -45,6 +45,11 @@ def used(user: Resource, what: str) -> str:
     return f"{_amount(what, user['used'].get(what))}{of}".strip("/")
 
 
+def _source(user: Resource) -> str:
+    """Who says that a user is there; an older API does not tell."""
+    return str(user.get("source", "embedded"))
+
+
 USER = Kind(
     name="user",
     noun="user",
@@ -52,6 +57,7 @@ USER = Kind(
     columns={
         "NAME": Column(itemgetter("name")),
         "REALM": Column(itemgetter("realm")),
+        "SOURCE": Column(_source),
         "ADMIN": Column(lambda user: yes(user["is_admin"])),
         "ENABLED": Column(lambda user: "yes" if user["enabled"] else "no"),
         "VMS": Column(lambda user: used(user, "vms")),
@@ -66,6 +72,7 @@ USER = Kind(
     fields={
         "name": itemgetter("name"),
         "realm": itemgetter("realm"),
+        "source": _source,
         "admin": lambda user: "yes" if user["is_admin"] else "no",
         "enabled": lambda user: "yes" if user["enabled"] else "no",
         "quota": lambda user: "" if user["quota"] else "no limit",

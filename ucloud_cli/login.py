@@ -8,9 +8,11 @@ import ipaddress
 import os
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
@@ -25,7 +27,10 @@ from ucloud_cli.output import Fields, Look, local_time, note, print_one
 from ucloud_cli.problems import Resource
 
 _STEP_S = 30  # RFC 6238: how long a one-time token is the current one
-_REFUSED = "the one-time token is wrong, too old or used already, or there is no such user; try the next token"
+_REFUSED = (
+    "the one-time token or the password is wrong, one is missing, the token is too old or used already, or there is no "
+    "such user; try the next token"
+)
 
 
 def _share(what: str) -> Look:
@@ -52,6 +57,8 @@ _FIELDS: Fields = {
     help="Compute the one-time token from the seed in this file; the seed stays here.",
 )
 @click.option("--token-stdin", is_flag=True, help="Read the one-time token from standard input.")
+@click.option("--password", "asks_password", is_flag=True, help="Ask for your password, too.")
+@click.option("--password-file", type=click.Path(path_type=Path), help="Your password is what is in this file.")
 @click.option("--ca-file", type=click.Path(path_type=Path), help="The CA that vouches for the API's certificate.")
 @shared_options
 @pass_session
@@ -60,23 +67,18 @@ def login(
     /,
     name: str | None,
     realm: str | None,
-    seed_file: Path | None,
-    token_stdin: bool,
     ca_file: Path | None,
+    **said: Any,
 ) -> None:
-    """Begin a session with a one-time token, and keep it in a context.
+    """Begin a session with a one-time token, a password or both, and keep it in a context.
 
     The context is called --context, or as you are.
     """
-    if seed_file and token_stdin:
-        raise click.UsageError("say --seed-file or --token-stdin, not both")
+    proofs = Proofs(**said)
     target, wanted = _target(session, name, realm, ca_file)
     client = Client(Access(wanted.url, ca_file=wanted.ca_file, unknown_caller=_REFUSED), note)
     warn_if_readable(wanted.url)
-    if seed_file:
-        began = _login_by_seed(client, wanted, _read_seed(seed_file))
-    else:
-        began = _begin(client, wanted, _ask_token(wanted.user, token_stdin))
+    began = proofs.begin(client, wanted)
     context = wanted.model_copy(update={"token": began["token"], "expires_at": began["expires_at"]})
     session.contexts.change(lambda contexts: contexts.with_context(target, context).used(target))
     shown = {"context": target, "url": context.url, **{key: began[key] for key in ("user", "is_admin", "expires_at")}}
@@ -112,23 +114,51 @@ def _target(session: Session, name: str | None, realm: str | None, ca_file: Path
     )
 
 
-def _begin(client: Client, wanted: Context, token: str) -> Resource:
-    began = client.post_once("/v1/session", {"name": wanted.user, "realm": wanted.realm, "token": token})
+@dataclass(frozen=True)
+class Proofs:
+    """How the user proves who they are, as the options say; UsageError where they contradict one another."""
+
+    seed_file: Path | None
+    token_stdin: bool
+    asks_password: bool
+    password_file: Path | None
+
+    def __post_init__(self) -> None:
+        if self.seed_file and self.token_stdin:
+            raise click.UsageError("say --seed-file or --token-stdin, not both")
+        if self.asks_password and self.password_file:
+            raise click.UsageError("say --password or --password-file, not both")
+
+    def begin(self, client: Client, wanted: Context) -> Resource:
+        """A session, by what is read or asked for now."""
+        has_password = self.asks_password or self.password_file is not None
+        password = _password(wanted.user, self.password_file) if has_password else None
+        if self.seed_file:
+            return _login_by_seed(client, wanted, _read_seed(self.seed_file), password)
+        if self.password_file and not self.token_stdin:
+            return _begin(client, wanted, None, password)
+        return _begin(client, wanted, _ask_token(wanted.user, self.token_stdin, not has_password), password)
+
+
+def _begin(client: Client, wanted: Context, token: str | None, password: str | None) -> Resource:
+    proofs = {"token": token, "password": password}
+    shown = {proof: value for proof, value in proofs.items() if value is not None}
+    began = client.post_once("/v1/session", {"name": wanted.user, "realm": wanted.realm, **shown})
     if not {"token", "user", "is_admin", "expires_at"} <= began.keys():
         raise CliError(f"what answers at {client.url} is not the API of ucloud")
     return began
 
 
-def _login_by_seed(client: Client, wanted: Context, seed: str) -> Resource:
+def _login_by_seed(client: Client, wanted: Context, seed: str, password: str | None) -> Resource:
     """A session by a token of now; where that one was used already, by the next one."""
     generator = pyotp.TOTP(seed, interval=_STEP_S)
     try:
-        return _begin(client, wanted, generator.now())
+        return _begin(client, wanted, generator.now(), password)
     except NotAllowed:
         wait_s = _STEP_S - time.time() % _STEP_S
         note(f"the token of this moment was refused, perhaps it was used already; trying the next in {wait_s:.0f} s")
         Event().wait(wait_s)
-        return _begin(client, wanted, generator.now())
+        return _begin(client, wanted, generator.now(), password)
 
 
 def _read_seed(file: Path) -> str:
@@ -141,16 +171,31 @@ def _read_seed(file: Path) -> str:
     return seed
 
 
-def _ask_token(user: str, token_stdin: bool) -> str:
+def _ask_token(user: str, token_stdin: bool, is_needed: bool) -> str | None:
+    """The one-time token that is typed; None for none, where it is not needed."""
     if token_stdin:
         token = sys.stdin.readline().strip()
     elif sys.stdin.isatty():
-        token = click.prompt(f"One-time token of {user}", hide_input=True, err=True).strip()
+        hint, default = ("", None) if is_needed else (" (empty: none)", "")
+        text = f"One-time token of {user}{hint}"
+        token = click.prompt(text, default=default, show_default=False, hide_input=True, err=True).strip()
     else:
         raise Misused("there is no terminal to ask for a one-time token; say --token-stdin or --seed-file FILE")
-    if not token:
+    if not token and is_needed:
         raise Misused("there is no one-time token on standard input")
-    return str(token)
+    return str(token) or None
+
+
+def _password(user: str, file: Path | None) -> str:
+    if file:
+        password = read_private(file).rstrip("\n")
+    elif sys.stdin.isatty():
+        password = click.prompt(f"Password of {user}", hide_input=True, err=True)
+    else:
+        raise Misused("there is no terminal to ask for a password; say --password-file FILE")
+    if not password:
+        raise Misused("the password is empty")
+    return str(password)
 
 
 def warn_if_readable(url: str) -> None:

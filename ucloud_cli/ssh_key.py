@@ -16,6 +16,7 @@ _COLUMNS: Columns = {
     "TYPE": Column(lambda key: key["key"].split(" ")[0]),
     "FINGERPRINT": Column(lambda key: key["fingerprint"]),
     "COMMENT": Column(lambda key: " ".join(key["key"].split(" ")[2:])),
+    "SOURCE": Column(lambda key: key.get("source", "embedded"), wide=True),
     "CREATED": Column(lambda key: local_time(key["created_at"]), wide=True),
     "KEY": Column(lambda key: key["key"], wide=True),
 }

@@ -24,7 +24,8 @@ def main() -> None:
         listener = Listener("ucloud-otp", otp.address, otp.port, 1, otp.threads, otp.cert_file, otp.key_file)
 
         def create() -> Flask:
-            return create_otp_app(Store(EtcdOptions.from_settings(configuration.etcd, _STORE_TIMEOUT_S)), Metrics())
+            store = Store(EtcdOptions.from_settings(configuration.etcd, _STORE_TIMEOUT_S))
+            return create_otp_app(store, Metrics(), frozenset(otp.trusted_callers))
 
         server = WebServer(listener, create)
     except ConfigurationError as error:

@@ -20,7 +20,7 @@ from common.health import Health, create_app
 from common.metrics import Metrics
 from common.store import Store
 from common.throttle import Throttle, network_of
-from ucloud_otp.bodies import Body, FieldErrors, caller_of, new_entry_of, subject_of
+from ucloud_otp.bodies import Body, FieldErrors, caller_of, named_entry_of, new_entry_of, subject_of
 from ucloud_otp.entries import Entries, NameTaken, NoSuchEntry
 from ucloud_otp.verifier import Claim, Verifier
 
@@ -90,15 +90,15 @@ class _Gate:
         return self._verifier.accept(caller) if caller.realm == _ADMIN_REALM else self._verifier.is_right(caller)
 
 
-def create_otp_app(store: Store, metrics: Metrics) -> Flask:
-    """The application that serves from `store`."""
+def create_otp_app(store: Store, metrics: Metrics, trusted_callers: frozenset[str] = frozenset()) -> Flask:
+    """The application that serves from `store`. `trusted_callers` hold off those who guess by themselves."""
     health = Health()
     health.add_check("etcd", lambda: _problem_of(store))
     app = create_app("ucloud-otp", health, metrics)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     verifier = Verifier(store)
     gate = _Gate(verifier)
-    _add_verification(app, gate, verifier, metrics)
+    _add_verification(app, gate, verifier, metrics, trusted_callers)
     _add_management(app, gate, Entries(store))
     _answer_errors(app)
     return app
@@ -112,7 +112,9 @@ def _problem_of(store: Store) -> str | None:
     return None
 
 
-def _add_verification(app: Flask, gate: _Gate, verifier: Verifier, metrics: Metrics) -> None:
+def _add_verification(
+    app: Flask, gate: _Gate, verifier: Verifier, metrics: Metrics, trusted_callers: frozenset[str]
+) -> None:
     verifications = Counter(
         "ucloud_otp_verifications_total", "Tokens that were verified", ["result"], registry=metrics.registry
     )
@@ -120,9 +122,10 @@ def _add_verification(app: Flask, gate: _Gate, verifier: Verifier, metrics: Metr
     @app.post("/ungleichotp/verify/")
     def verify() -> Response:
         body = _body()
-        gate.pass_with(body, _Right.VERIFY)
+        caller = gate.pass_with(body, _Right.VERIFY)
         subject = subject_of(body)
-        is_right = verifier.accept(subject)
+        is_counted = caller.realm == _ADMIN_REALM or caller.name not in trusted_callers
+        is_right = verifier.accept(subject, is_counted)
         verifications.labels("right" if is_right else "wrong").inc()
         if not is_right:
             raise _Refused(_NOT_PERMITTED)
@@ -139,10 +142,20 @@ def _add_management(app: Flask, gate: _Gate, entries: Entries) -> None:
     def create() -> tuple[Response, int]:
         body = _body()
         caller = gate.pass_with(body, _Right.MANAGE)
-        name, realm = new_entry_of(body)
-        entry_id, entry = entries.create(name, realm)
-        _log.info("%s of %s made %s of %s", caller.name, caller.realm, name, realm)
+        is_replaced = body.get("replace") is True
+        name, realm = named_entry_of(body) if is_replaced else new_entry_of(body)
+        entry_id, entry = entries.replace(name, realm) if is_replaced else entries.create(name, realm)
+        _log.info("%s of %s made %s of %s%s", caller.name, caller.realm, name, realm, " anew" if is_replaced else "")
         return jsonify(id=entry_id, name=name, realm=realm, seed=entry.seed), 201
+
+    @app.delete("/ungleichotp/")
+    def delete_by_name() -> tuple[str, int]:
+        body = _body()
+        caller = gate.pass_with(body, _Right.MANAGE)
+        name, realm = named_entry_of(body)
+        entries.delete(name, realm)
+        _log.info("%s of %s removed %s of %s", caller.name, caller.realm, name, realm)
+        return "", 204
 
     @app.delete("/ungleichotp/<int:entry_id>/")
     def delete(entry_id: int) -> tuple[str, int]:

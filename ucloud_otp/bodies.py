@@ -39,6 +39,13 @@ def subject_of(body: Body) -> Claim:
     return _claim(body, ("name", "realm", "token") if _is_new(body) else ("verifyname", "verifyrealm", "verifytoken"))
 
 
+def named_entry_of(body: Body) -> tuple[str, str]:
+    """The name and the realm of an entry beside those of the caller, who must say so as of 2019; FieldErrors."""
+    if not _is_new(body):
+        raise FieldErrors({"auth_name": ["This field is required."]})
+    return new_entry_of(body)
+
+
 def new_entry_of(body: Body) -> tuple[str, str]:
     """The name and the realm that are to be made; FieldErrors."""
     name, realm = _texts(body, ("name", "realm"))

@@ -43,6 +43,20 @@ class Entries:
             raise NameTaken(f'the realm "{realm}" has a name "{name}" already') from conflict
         return revision, entry
 
+    def replace(self, name: str, realm: str) -> tuple[int, OtpEntry]:
+        """Give a name of a realm, which need not be there, a new seed: no token of the old one is right from now on."""
+        key, entry = keys.otp(realm, name), OtpEntry(name=name, realm=realm, seed=pyotp.random_base32())
+        while True:
+            old = self._store.get(key)
+            try:
+                revision = self._store.commit(
+                    [unchanged(key, old.mod_revision if old else 0)],
+                    [Put(key, entry.to_json()), Delete(keys.otp_tries(realm, name))],
+                )
+            except Conflict:
+                continue
+            return (old.create_revision if old else revision), entry
+
     def list(self) -> tuple[Listed, ...]:
         """All entries, by realm and name."""
         found = []

@@ -4,10 +4,11 @@ Source: RFC 6238 (TOTP) and RFC 4226 (HOTP), section 7.3 on throttling; pyotp ma
 """
 
 import hmac
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pyotp
 
+from common.pauses import pause_after, seconds_until
 from common.schemas.otp import OtpTries
 
 STEP_S = 30
@@ -15,10 +16,6 @@ WINDOW_STEPS = 3
 """A token counts from so many steps before its own to so many after: clocks differ, and people type slowly."""
 
 _FREE_TRIES = 5
-_FIRST_BLOCK_S = 60
-_LONGEST_BLOCK_S = 4 * 3600
-FORGET_S = 24 * 3600
-"""After so many seconds without a wrong token, the count begins anew."""
 
 
 def token_at(seed: str, now: datetime) -> str:
@@ -48,12 +45,9 @@ def after_wrong_token(tries: OtpTries | None, now: datetime) -> OtpTries:
     what the longest pause leaves, that is 1.5 % in a year of trying.
     """
     wrong = (tries.wrong if tries else 0) + 1
-    # The exponent is bounded too: two to the power of a count that has no end is a number that has none.
-    pause_s = min(_FIRST_BLOCK_S * 2 ** min(wrong - _FREE_TRIES, 16), _LONGEST_BLOCK_S) if wrong >= _FREE_TRIES else 0
-    return OtpTries(wrong=wrong, blocked_until=now + timedelta(seconds=pause_s))
+    return OtpTries(wrong=wrong, blocked_until=now + pause_after(wrong, _FREE_TRIES))
 
 
 def seconds_left(tries: OtpTries | None, now: datetime) -> int:
     """How many seconds, rounded up, until a token is looked at again; 0: now."""
-    left_s = (tries.blocked_until - now).total_seconds() if tries else 0.0
-    return max(0, int(left_s) + (left_s > int(left_s)))
+    return seconds_until(tries.blocked_until if tries else None, now)

@@ -14,9 +14,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from common import keys
 from common.errors import Conflict, LeaseExpired, TooManyTries
+from common.pauses import FORGET_S
 from common.schemas.otp import OtpEntry, OtpName, OtpTries
 from common.store import Delete, Entry, Operation, Put, Store, unchanged
-from ucloud_otp.totp import FORGET_S, after_wrong_token, seconds_left, step_of
+from ucloud_otp.totp import after_wrong_token, seconds_left, step_of
 
 _ATTEMPTS = 20
 _NAME = TypeAdapter(OtpName)
@@ -49,10 +50,15 @@ class Verifier:
         # Unknown names are checked against it, and are never right: that takes as long as a wrong token does.
         self._decoy = OtpEntry(name="nobody", realm="none", seed=pyotp.random_base32()).to_json()
 
-    def accept(self, claim: Claim) -> bool:
-        """Whether the token is right and new; it is used up then. TooManyTries after too many wrong ones."""
+    def accept(self, claim: Claim, is_counted: bool = True) -> bool:
+        """Whether the token is right and new; it is used up then. TooManyTries after too many wrong ones.
+
+        Not `is_counted`: the caller holds off those who guess, here it is not done.
+        """
         if not claim.can_be():
             return False
+        if not is_counted:
+            return self._accept_uncounted(claim)
         for _ in range(_ATTEMPTS):
             entry, seeded = self._entry(claim)
             tries_key = keys.otp_tries(claim.realm, claim.name)
@@ -65,8 +71,7 @@ class Verifier:
             is_right = entry is not None and step is not None and step > seeded.last_counter
             operations: tuple[Operation, ...]
             if is_right:
-                used = seeded.model_copy(update={"last_counter": step, "accepted_id": secrets.token_hex(8)})
-                operations = (Put(_key(claim), used.to_json()), Delete(tries_key))
+                operations = (_use(claim, seeded, step), Delete(tries_key))
             else:
                 lease = self._lease(tries_entry)
                 operations = (Put(tries_key, after_wrong_token(tries, now).to_json(), lease),)
@@ -79,6 +84,19 @@ class Verifier:
             except Conflict:
                 continue  # somebody tried the same name at the same time: what holds now may be another thing
             return is_right
+        raise TooManyTries(1)
+
+    def _accept_uncounted(self, claim: Claim) -> bool:
+        for _ in range(_ATTEMPTS):
+            entry, seeded = self._entry(claim)
+            step = step_of(seeded.seed, claim.token, self._now())
+            if entry is None or step is None or step <= seeded.last_counter:
+                return False
+            try:
+                self._store.commit([unchanged(_key(claim), entry.mod_revision)], [_use(claim, seeded, step)])
+            except Conflict:
+                continue
+            return True
         raise TooManyTries(1)
 
     def is_right(self, claim: Claim) -> bool:
@@ -102,6 +120,12 @@ class Verifier:
                 return self._store.grant(FORGET_S)
             return tries.lease
         return self._store.grant(FORGET_S)
+
+
+def _use(claim: Claim, seeded: OtpEntry, step: int | None) -> Put:
+    """Use up the token of a step."""
+    used = seeded.model_copy(update={"last_counter": step, "accepted_id": secrets.token_hex(8)})
+    return Put(_key(claim), used.to_json())
 
 
 def _key(claim: Claim) -> str:

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Annotated
 
@@ -52,6 +52,14 @@ def fingerprint(line: str) -> str:
     """The fingerprint of a key that `parse_ssh_key` gave."""
     digest = hashlib.sha256(base64.b64decode(line.split(" ")[1])).digest()
     return f"SHA256:{base64.b64encode(digest).decode().rstrip('=')}"
+
+
+def unique(lines: Iterable[str]) -> tuple[str, ...]:
+    """Each key that `parse_ssh_key` gave once, as it comes first, whatever is remarked behind it."""
+    found: dict[str, str] = {}
+    for line in lines:
+        found.setdefault(" ".join(line.split(" ")[:2]), line)
+    return tuple(found.values())
 
 
 def parse_ssh_key(text: str) -> str:

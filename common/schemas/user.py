@@ -4,6 +4,7 @@ Who a user is, is ucloud_otp's to say (or any ungleich-otp's): an account only s
 """
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
@@ -44,11 +45,21 @@ class Quota(Amounts):
     security_groups: _Count = 50
 
 
+class Source(StrEnum):
+    """Who says that a user is there."""
+
+    EMBEDDED = "embedded"
+    """An admin made the account; the user proves itself by one-time tokens."""
+    LDAP = "ldap"
+    """The directory, at each login and while a session lasts."""
+
+
 class Account(Record):
     """What a user may do here; `/v1/account/<name>`, written by ucloud_api."""
 
     name: UserName
     realm: OtpName
+    source: Source = Source.EMBEDDED
     is_admin: bool = False
     """Sees and changes what others own, the hosts and the accounts."""
     enabled: bool = True
@@ -81,3 +92,7 @@ class Session(Record):
     user: UserName
     created_at: datetime
     expires_at: datetime
+    address: str = ""
+    """Where the login came from."""
+    proofs: tuple[str, ...] = ()
+    """What it was proved by: password, token."""

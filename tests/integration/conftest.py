@@ -8,6 +8,7 @@ import pytest
 from common.errors import Conflict
 from common.store import Delete, EtcdOptions, Store, present
 from devcloud.etcd import EtcdCluster
+from tests.integration.slapd import Slapd, require_slapd
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,14 @@ def etcd3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
     """A fresh etcd of three members, for a test that breaks some of them."""
     with EtcdCluster(tmp_path_factory.mktemp("etcd3"), members=3) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    """An LDAP server without users."""
+    require_slapd()
+    server = Slapd(tmp_path_factory.mktemp("slapd") / "data")
+    try:
+        yield server
+    finally:
+        server.close()

@@ -125,7 +125,12 @@ class Reader:
 
     @property
     def _environment(self) -> dict[str, str]:
-        mine = {"HOME": str(self.home), "UCLOUD_CONTEXT_FILE": str(self._contexts.path), "TERM": "xterm"}
+        mine = {
+            "HOME": str(self.home),
+            "UCLOUD_CONTEXT_FILE": str(self._contexts.path),
+            "TERM": "xterm",
+            "UNGLEICHOTPSERVER": f"http://[{self.cloud.network.control_address}]:9705/ungleichotp/",
+        }
         return {name: value for name, value in self.cloud.env().items() if name != "UCLOUD_CONTEXT"} | mine
 
     def type(self, example: Example) -> str:

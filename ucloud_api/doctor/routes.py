@@ -12,7 +12,7 @@ from common.errors import Conflict
 from ucloud_api import models
 from ucloud_api.answers import answer
 from ucloud_api.auth import require_admin
-from ucloud_api.change import commit
+from ucloud_api.commit import commit
 from ucloud_api.doctor.examination import look
 from ucloud_api.doctor.finding import Finding, Severity
 from ucloud_api.problems import documented

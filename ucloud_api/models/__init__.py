@@ -30,7 +30,7 @@ from ucloud_api.models.security_group import (
     SecurityGroupPatch,
     SecurityGroupQuery,
 )
-from ucloud_api.models.session import SessionCreate, SessionCreated, SessionOut
+from ucloud_api.models.session import SessionCreate, SessionCreated, SessionList, SessionOfUser, SessionOut, SessionPath
 from ucloud_api.models.shared import In, ListQuery, Out, ThingPath, WatchQuery
 from ucloud_api.models.ssh_key import SshKey, SshKeyCreate, SshKeyList, SshKeyPath
 from ucloud_api.models.user import Quota, QuotaIn, User, UserCreate, UserList, UserPatch, UserPath, UserQuery
@@ -106,7 +106,10 @@ __all__ = [
     "SecurityGroupQuery",
     "SessionCreate",
     "SessionCreated",
+    "SessionList",
+    "SessionOfUser",
     "SessionOut",
+    "SessionPath",
     "SpecsIn",
     "SpecsOut",
     "SpecsPatch",

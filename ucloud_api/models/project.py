@@ -8,8 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from common.schemas.owner import ProjectName, UserName
 from common.schemas.project import Role
-from ucloud_api.models.session import USER_NAME
-from ucloud_api.models.shared import In, Out
+from ucloud_api.models.shared import USER_NAME, In, Out
 from ucloud_api.models.user import Quota, QuotaIn
 
 _NAME = USER_NAME

@@ -28,6 +28,8 @@ SizeIn = Annotated[int, BeforeValidator(_to_mib), WithJsonSchema(_SIZE_SCHEMA)]
 SizeOut = int | str
 """An integer in GiB, or a string in MiB where it is not whole GiB."""
 
+USER_NAME = "1 to 63 lower-case letters, digits, dots, hyphens and underscores."
+REALM = "A realm: 1 to 128 letters, digits and @ . _ -, a letter, a digit or _ at either end."
 OWNER = "The owner: the name of a user, or project:NAME; the caller if left out."
 
 

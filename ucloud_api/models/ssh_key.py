@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from common.errors import InvalidValue
 from common.schemas.ssh_key import ALLOWED, SshKeyName, parse_ssh_key
+from common.schemas.user import Source
 from ucloud_api.models.shared import In, Out
 from ucloud_api.models.user import UserPath
 
@@ -41,6 +42,7 @@ class SshKey(Out):
     owner: str
     key: Annotated[str, Field(description="A line of an authorized_keys file.")]
     fingerprint: Annotated[str, Field(description="As `ssh-keygen -l` shows it.")]
+    source: Annotated[Source, Field(description="embedded: it was added here; ldap: it is in LDAP, and read there.")]
     created_at: datetime
 
 

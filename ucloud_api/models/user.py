@@ -9,12 +9,13 @@ from pydantic_core import PydanticCustomError
 from common.schemas import size
 from common.schemas.otp import OtpName
 from common.schemas.owner import UserName
-from ucloud_api.models.session import REALM, USER_NAME
-from ucloud_api.models.shared import MAX_MIB, In, Out, SizeIn, SizeOut
+from common.schemas.user import Source
+from ucloud_api.models.shared import MAX_MIB, REALM, USER_NAME, In, Out, SizeIn, SizeOut
 
 _COUNT = Field(strict=True, ge=0, le=1_000_000, description="An integer from 0 to 1000000.")
 _SIZE = Field(ge=0, le=1024 * MAX_MIB, description=f"0 to 1048576TiB: {size.ALLOWED}.")
 _BOOLEAN = "true or false."
+_SOURCE = "embedded: admins make the account; ldap: LDAP says who is there, and what proves it."
 _QUOTA = "An object with vms, cpu, ram, ssd, hdd, networks and security_groups; null: no limit."
 
 
@@ -35,6 +36,7 @@ class UserCreate(In):
 
     name: Annotated[UserName, Field(description=USER_NAME)]
     realm: Annotated[OtpName, Field(description=f"{REALM} It says whose one-time tokens are the user's.")] = "ucloud"
+    source: Annotated[Source, Field(description=_SOURCE)] = Source.EMBEDDED
     is_admin: Annotated[bool, Field(strict=True, description=_BOOLEAN)] = False
     enabled: Annotated[bool, Field(strict=True, description=_BOOLEAN)] = True
     quota: Annotated[QuotaIn | None, Field(description=_QUOTA)] = QuotaIn()
@@ -46,6 +48,7 @@ class UserPatch(In):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     realm: Annotated[OtpName | None, Field(description=REALM)] = None
+    source: Annotated[Source | None, Field(description=_SOURCE)] = None
     is_admin: Annotated[bool | None, Field(strict=True, description=_BOOLEAN)] = None
     enabled: Annotated[bool | None, Field(strict=True, description=_BOOLEAN)] = None
     quota: Annotated[QuotaIn | None, Field(description=_QUOTA)] = None
@@ -53,7 +56,7 @@ class UserPatch(In):
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
-            allowed = ["realm", "is_admin", "enabled", "quota"]
+            allowed = ["realm", "source", "is_admin", "enabled", "quota"]
             raise PydanticCustomError("empty", "changes nothing", {"allowed": allowed})
         return self
 
@@ -90,6 +93,7 @@ class User(Out):
 
     name: str
     realm: str
+    source: Annotated[Source, Field(description=_SOURCE)]
     is_admin: bool
     enabled: bool
     quota: Annotated[Quota | None, Field(description="Null: no limit.")]

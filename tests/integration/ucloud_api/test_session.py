@@ -22,7 +22,8 @@ from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer, Person
 from ucloud_api.app import create_app
-from ucloud_api.auth import TOKEN_PREFIX, digest
+from ucloud_api.auth import TOKEN_PREFIX
+from ucloud_api.sessions import digest
 from ucloud_api.state import State
 from ucloud_otp.entries import Entries
 
@@ -138,7 +139,7 @@ def test_whatever_is_wrong_the_refusal_is_the_same(
     ("body", "field"),
     [
         ({"token": "1"}, "name"),
-        ({"name": "ann"}, "token"),
+        ({"name": "ann"}, "body"),
         ({"name": "Ann", "token": "1"}, "name"),
         ({"name": "a\nb", "token": "1"}, "name"),
         ({"name": "a" * 10000, "token": "1"}, "name"),

@@ -59,6 +59,7 @@ def test_a_user_is_made_shown_changed_and_deleted(api: FlaskClient, store: Store
     assert {key: ben[key] for key in ben if key != "created_at"} == {
         "name": "ben",
         "realm": "ucloud",
+        "source": "embedded",
         "is_admin": False,
         "enabled": True,
         "quota": DEFAULT,

@@ -22,7 +22,7 @@ def server(etcd: EtcdCluster, store: Store, tmp_path: Path) -> Iterator[OtpServe
 @pytest.fixture
 def service(store: Store) -> Person:
     """A service that verifies others."""
-    return Person(store, "ucloud-api", "ungleich-auth")
+    return Person(store, "web", "ungleich-auth")
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """GET, POST and DELETE below /ungleichotp/, who may do so, and what is not understood."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 import requests
@@ -44,7 +45,7 @@ def test_an_entry_exists_once(server: OtpServer, admin: Person, service: Person)
     assert answer.json() == {"non_field_errors": ["The fields name, realm must make a unique set."]}
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", ""), ("DELETE", "1/")])
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", ""), ("DELETE", ""), ("DELETE", "1/")])
 def test_others_than_admins_manage_nothing(
     server: OtpServer, service: Person, ann: Person, method: str, path: str
 ) -> None:
@@ -103,3 +104,27 @@ def test_without_etcd_it_is_a_503_with_retry_after(
         etcd.resume(0)
     server.daemon.wait_healthy()
     assert server.verify(**service.as_caller(), **ann.as_subject(ann.token(1))).status_code == 200
+
+
+def test_an_admin_gives_a_new_seed_and_removes_by_name(
+    server: OtpServer, admin: Person, service: Person, ann: Person
+) -> None:
+    made = server.ask("POST", **admin.as_auth(admin.token(-1)), name="ann", realm="ucloud", replace=True)
+    assert made.status_code == 201
+    assert made.json()["seed"] != ann.seed
+    assert not server.verify(**service.as_caller(), **ann.as_subject()).ok, "the lost phone"
+    token = token_at(made.json()["seed"], datetime.now(UTC))
+    assert server.verify(**service.as_caller(), verifyname="ann", verifyrealm="ucloud", verifytoken=token).ok
+    gone = server.ask("DELETE", **admin.as_auth(admin.token(0)), name="ann", realm="ucloud")
+    assert (gone.status_code, gone.content) == (204, b"")
+    again = server.ask("DELETE", **admin.as_auth(admin.token(1)), name="ann", realm="ucloud")
+    assert again.status_code == 404
+
+
+@pytest.mark.parametrize(("method", "more"), [("POST", {"replace": True}), ("DELETE", {})])
+def test_who_says_no_name_beside_its_own_changes_nothing(
+    server: OtpServer, admin: Person, method: str, more: dict[str, Any]
+) -> None:
+    answer = server.ask(method, **admin.as_caller(admin.token(0)), **more)
+    assert (answer.status_code, answer.json()) == (400, {"auth_name": ["This field is required."]})
+    assert server.ask("GET", **admin.as_caller(admin.token(1))).ok

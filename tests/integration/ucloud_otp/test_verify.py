@@ -161,3 +161,27 @@ def test_nothing_that_is_secret_is_logged(server: OtpServer, service: Person, an
         assert secret not in log + broken.text
     everything = b"".join(entry.value for entry in store.list("/").entries).decode()
     assert right not in everything.replace(ann.seed, "").replace(str(entry_of(store, ann).last_counter), "")
+
+
+def test_who_holds_off_guessers_itself_has_nobody_held_off(
+    server: OtpServer, service: Person, ann: Person, store: Store
+) -> None:
+    api = Person(store, "ucloud-api", "ungleich-auth")
+    for _ in range(20):
+        assert server.verify(**api.as_caller(), **ann.as_subject(ann.wrong_token())).status_code == 403
+    assert store.get(keys.otp_tries("ucloud", "ann")) is None
+    token = ann.token()
+    assert server.verify(**api.as_caller(), **ann.as_subject(token)).ok
+    assert server.verify(**api.as_caller(), **ann.as_subject(token)).status_code == 403, "it is used up"
+    for _ in range(5):
+        assert server.verify(**service.as_caller(), **ann.as_subject(ann.wrong_token())).status_code == 403
+    assert server.verify(**service.as_caller(), **ann.as_subject(ann.token(1))).status_code == 429
+    assert server.verify(**api.as_caller(), **ann.as_subject(ann.token(1))).ok
+
+
+def test_a_clock_that_is_a_minute_off_is_fine_and_two_minutes_are_not(
+    server: OtpServer, service: Person, store: Store
+) -> None:
+    for number, (steps, status) in enumerate([(-4, 403), (-2, 200), (2, 200), (4, 403)]):
+        person = Person(store, f"user{number}", "ucloud")
+        assert server.verify(**service.as_caller(), **person.as_subject(person.token(steps))).status_code == status
