@@ -37,6 +37,7 @@ RIGHTS: dict[str, Right] = {
     "GET /v1/user/{name}/logins": Right.SELF,
     "GET /v1/user/{name}/session": Right.SELF,
     "DELETE /v1/user/{name}/session/{id}": Right.SELF,
+    "DELETE /v1/user/{name}/lockout": Right.ADMIN,
     "GET /v1/user/{name}/ssh-key": Right.SELF,
     "POST /v1/user/{name}/ssh-key": Right.SELF,
     "GET /v1/user/{name}/ssh-key/{key_name}": Right.SELF,

@@ -21,6 +21,7 @@ from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
 from tests.unit.common.schemas.test_ssh_key import ED25519
 from ucloud_api.route_rights import RIGHTS, Right
+from ucloud_api.sessions import digest, id_of
 from ucloud_api.state import State
 
 PROJECT = "secret-project"
@@ -144,7 +145,10 @@ class Cloud:
         if "ssh-key" in route:
             key = {"name": f"key-{number}", "key": ED25519}
             assert self.ask("owner", "POST", "/v1/user/owner/ssh-key", key).status_code == 201
-        elif route.startswith("DELETE"):
+        elif route == "DELETE /v1/user/{name}/session/{id}":
+            of_token = keys.session(digest(self.world.log_in("owner")))
+            return {"name": "owner", "id": id_of(of_token)}
+        elif route == "DELETE /v1/user/{name}":
             self.world.add_account(f"user-{number}")
             return {"name": f"user-{number}"}
         return {"name": "owner", "key_name": f"key-{number}"}
