@@ -11,7 +11,8 @@ from common.schemas.vm import OwnerName
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", max_length=63)]
 
-UploadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$", max_length=255)]
+UPLOAD_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$"
+UploadName = Annotated[str, StringConstraints(pattern=UPLOAD_NAME_PATTERN, max_length=255)]
 """A file directly inside the owner's upload folder: no slash, no leading dot."""
 
 
