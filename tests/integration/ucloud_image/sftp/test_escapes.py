@@ -8,7 +8,8 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from tests.integration.ucloud_image.sftp.conftest import SftpServer, SftpUsers, StartSftp
+from tests.integration.ucloud_image.sftp.conftest import StartSftp
+from tests.integration.upload_server import SftpServer, SftpUsers
 
 SECRET = "nobody's but bob's"
 MIB = 1024 * 1024

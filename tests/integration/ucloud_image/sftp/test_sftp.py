@@ -11,7 +11,8 @@ from common import keys
 from common.schemas.user import Account
 from common.store import Put, unchanged
 from devcloud.waiting import wait_for
-from tests.integration.ucloud_image.sftp.conftest import SftpServer, SftpUsers, StartSftp, wait_size
+from tests.integration.ucloud_image.sftp.conftest import StartSftp, wait_size
+from tests.integration.upload_server import SftpServer, SftpUsers
 
 MIB = 1024 * 1024
 
