@@ -18,6 +18,7 @@ from ucloud_cli.kind import (
 from ucloud_cli.kinds import IMAGE, USER
 from ucloud_cli.options import Session, pass_session, shared_options, wait_options
 from ucloud_cli.problems import Resource
+from ucloud_cli.upload import local_file, upload
 
 
 @click.group(cls=Group)
@@ -27,14 +28,16 @@ def image() -> None:
 
 @image.command()
 @new_name(required=True)
-@click.option("--file", required=True, help="The file in the owner's upload folder.")
+@click.option("--file", required=True, help="The uploaded file; one with a slash (./FILE) is uploaded first.")
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose image it is; for admins.  [default: you]")
 @click.option("--public", is_flag=True, help="Let all users make VMs from it; for admins.")
 @wait_options
 @shared_options
 @pass_session
 def create(session: Session, /, name: str, file: str, owner: str | None, public: bool, wait_s: float | None) -> None:
-    """Create an image, called NAME, from an uploaded file."""
+    """Create an image, called NAME, from a file."""
+    if "/" in file:
+        file = upload(session.client, local_file(file, None), owner)["name"]
     body: Resource = {"name": name, "file": file}
     if owner:
         body["owner"] = owner

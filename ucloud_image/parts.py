@@ -19,6 +19,7 @@ from ucloud_image.folders import PART, UploadFolders, Writer, names_in, opened
 _PART_NAME = re.compile(r"([0-9]{1,16})-([0-9a-f]{64}|any)")
 _MODE = 0o700
 _CHUNK_BYTES = 1024 * 1024
+_MOST_REMEMBERED = 1000
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,13 @@ class Parts:
 
     def __init__(self, folders: UploadFolders) -> None:
         self._folders = folders
+        self._completed: dict[tuple[str, str], tuple[Part, str]] = {}
 
     def begin(self, owner: str, name: str, size_bytes: int, sha256: str | None) -> Part:
         """Begin an upload in the place of any other of that name; the same, known by its digest, is gone on with."""
         wanted = Part(size_bytes, sha256)
+        if sha256 and self._is_completed(owner, name, wanted):
+            return replace(wanted, offset_bytes=size_bytes, is_complete=True)
         with self._folder(owner, name, make=True) as folder:
             for other in _parts_in(folder):
                 if sha256 is None or other.name != wanted.name:
@@ -65,6 +69,15 @@ class Parts:
                 return replace(wanted, offset_bytes=writer.size_bytes)
             finally:
                 writer.leave()
+
+    def _is_completed(self, owner: str, name: str, wanted: Part) -> bool:
+        """Whether this very upload has just come to its end, of which the answer was lost."""
+        part, stamp = self._completed.get((owner, name), (None, ""))
+        if part is None or part.name != wanted.name:
+            return False
+        with suppress(OSError):
+            return self._folders.look(owner, name).stamp == stamp
+        return False
 
     def look(self, owner: str, name: str) -> Part:
         """The upload under way of a name; FileNotFoundError when there is none."""
@@ -104,6 +117,9 @@ class Parts:
             os.rename(part.name, name, src_dir_fd=folder, dst_dir_fd=whole)
             with suppress(OSError):  # another upload of that name has begun
                 os.rmdir(f"{PART}/{name}", dir_fd=whole)
+        if len(self._completed) >= _MOST_REMEMBERED:
+            self._completed.pop(next(iter(self._completed)))
+        self._completed[owner, name] = (part, self._folders.look(owner, name).stamp)
 
     def drop(self, owner: str, name: str) -> None:
         """Forget an upload; FileNotFoundError when there is none."""

@@ -40,10 +40,11 @@ def wire(host: daemon.Daemon) -> None:
         raise ConfigurationError(f"image.upload_directory: {image.upload_directory} is no folder to write into")
     folders = UploadFolders(image.upload_directory, FolderLimits(image.upload_quota_gib * _GIB, image.upload_files))
     figures = SftpFigures(host.metrics.registry)
-    parts = server.Parts(sftp, StoredAccounts(host.store), folders, Pace(sftp.mib_per_s * _MIB), figures)
+    pace = Pace(sftp.mib_per_s * _MIB)
+    parts = server.Parts(sftp, StoredAccounts(host.store), folders, pace, figures)
     uploads = Parts(folders)
     token = secrets.token_urlsafe(32)
-    add_routes(host.http, Desk(token, folders, uploads, figures))
+    add_routes(host.http, Desk(token, folders, uploads, figures, pace, host.stop.wait))
 
     is_listening = threading.Event()
     host.health.add_check("sftp", lambda: None if is_listening.is_set() else "not listening yet")

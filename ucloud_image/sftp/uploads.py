@@ -15,6 +15,7 @@ from flask import Flask, Response, jsonify, request
 from ucloud_image.folders import UploadFolders, is_name
 from ucloud_image.parts import Part, Parts, WrongDigest, WrongOffset
 from ucloud_image.sftp.figures import SftpFigures
+from ucloud_image.sftp.limits import Pace
 
 _CHUNK_BYTES = 256 * 1024
 _SILENT_S = 30.0
@@ -37,6 +38,9 @@ class Desk:
     folders: UploadFolders
     parts: Parts
     figures: SftpFigures
+    pace: Pace
+    pause: Callable[[float], object]
+    """Waits so many seconds, or until the daemon is to end."""
 
 
 def add_routes(app: Flask, desk: Desk) -> None:
@@ -91,10 +95,10 @@ def _append(desk: Desk, owner: str, name: str) -> Response:
     offset = request.headers.get("Upload-Offset", "")
     if not re.fullmatch(r"[0-9]{1,16}", offset):
         return _refuse(422, "invalid-fields", "Upload-Offset: a number of bytes is required")
-    return _answer(desk.parts.append(owner, name, int(offset), _chunks(desk)))
+    return _answer(desk.parts.append(owner, name, int(offset), _chunks(desk, owner)))
 
 
-def _chunks(desk: Desk) -> Iterator[bytes]:
+def _chunks(desk: Desk, owner: str) -> Iterator[bytes]:
     """What comes; it ends where the API's connection ends, or is silent for too long."""
     # Where the client of a chunked body is gone, werkzeug says OSError; what came before is kept.
     connection = request.environ["werkzeug.socket"]
@@ -104,6 +108,8 @@ def _chunks(desk: Desk) -> Iterator[bytes]:
         desk.figures.bytes.labels("http").inc(len(chunk))
         left = left - len(chunk) if left is not None else None
         yield chunk
+        if wait_s := desk.pace.take(owner, len(chunk)):
+            desk.pause(wait_s)
 
 
 def _drop(desk: Desk, owner: str, name: str) -> Response:
