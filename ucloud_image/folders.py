@@ -21,7 +21,7 @@ from common.schemas.file import UPLOAD_NAME_PATTERN
 
 PART = ".part"
 _NAME = re.compile(UPLOAD_NAME_PATTERN)
-_OWNER = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+_OWNER = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,61}[a-z0-9_])?")
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _PRIVATE, _FOLDER_MODE = 0o600, 0o700

@@ -23,6 +23,13 @@ class ImageRequested(StrEnum):
     DELETED = "DELETED"
 
 
+class Firmware(StrEnum):
+    """What a guest of an image is started by."""
+
+    BIOS = "BIOS"
+    UEFI = "UEFI"
+
+
 class ImageRequest(Record):
     """`/v1/image/<uuid>`: `file` is looked for in the owner's upload folder."""
 
@@ -33,6 +40,12 @@ class ImageRequest(Record):
     requested: ImageRequested = ImageRequested.READY
     public: bool = False
     """Everybody may make VMs from it."""
+    protected: bool = False
+    """It can't be deleted."""
+    min_ram_mib: int = 0
+    min_disk_mib: int = 0
+    """What a VM made from it needs at least, its disk also what the image itself takes."""
+    firmware: Firmware = Firmware.BIOS
     generation: int = 1
     created_at: datetime
 
@@ -42,7 +55,10 @@ class ImageActual(StrEnum):
 
     PENDING = "PENDING"
     """Not yet looked at."""
+    CHECKING = "CHECKING"
+    """A private copy of its file is made and looked through."""
     IMPORTING = "IMPORTING"
+    """The copy was found good, and is brought into the store."""
     READY = "READY"
     REJECTED = "REJECTED"
     """The file was refused; the reason says why. It is not tried again."""
@@ -58,6 +74,8 @@ class ImageStatus(Record):
     actual: ImageActual
     reason: str = ""
     since: datetime
+    percent: int = 0
+    """How far an import is."""
     virtual_size_mib: int = 0
     """The size of the disk that the image describes, rounded up; a VM's root disk is at least this large."""
     file_size_bytes: int = 0

@@ -22,7 +22,7 @@ from ucloud_image.sftp.files import Files
 from ucloud_image.sftp.limits import Connections, Pace
 
 _log = logging.getLogger(__name__)
-_USER = re.compile(r"[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?")
+_USER = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,61}[a-z0-9_])?")
 _MOST_KEYS_TRIED = 20
 _MOST_PASSWORDS_TRIED = 3
 _MOST_CHANNELS = 4
