@@ -55,7 +55,7 @@ class Cloud:
     """The cloud called `name`; making this object does nothing to the machine.
 
     All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
-    "ucloud-scheduler", "ucloud-image", "ucloud-otp", and on each host "libvirtd@h1", "ucloud-host@h1",
+    "ucloud-scheduler", "ucloud-image", "ucloud-image-sftp", "ucloud-otp", and on each host "libvirtd@h1", "ucloud-host@h1",
     "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1"; one that ends is started anew soon.
     """
 
@@ -305,6 +305,10 @@ class Cloud:
                 "url": f"http://[{self.network.control_address}]:9705/ungleichotp/verify/",
                 "seed_file": str(self.people.seed_file(API)),
             },
+            "sftp": {
+                "address": self.network.control_address,
+                "host_key_file": str(self.data / "control/sftp_host_key"),
+            },
         }
 
     def _host(self, name: str) -> VmHost:
@@ -391,6 +395,7 @@ class Cloud:
         daemons = [
             api,
             programs.daemon("ucloud-image", control, address),
+            programs.daemon("ucloud-image-sftp", control, address),
             programs.daemon("ucloud-otp", control, address),
             *(programs.scheduler(number, control, address) for number in range(1, self.shape.schedulers + 1)),
             *(program for host in self.hosts for program in programs.of_host(host)),

@@ -13,7 +13,7 @@ from devcloud.errors import DevcloudError
 from devcloud.etcd import Member, find_binary
 
 _TOOLS = Path(__file__).resolve().parent.parent / "tools"
-_CONTROL = ("root", "ucloud-api", "ucloud-scheduler", "ucloud-image", "ucloud-otp")
+_CONTROL = ("root", "ucloud-api", "ucloud-scheduler", "ucloud-image", "ucloud-image-sftp", "ucloud-otp")
 
 
 @dataclass(frozen=True)
