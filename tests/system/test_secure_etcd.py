@@ -108,6 +108,8 @@ def test_the_doctor_finds_nothing_wrong(cloud: Cloud) -> None:
         ("ucloud-api", "/v1/otp/ucloud/alice"),
         ("ucloud-scheduler", "/v1/otp/ucloud/alice"),
         ("ucloud-image", "/v1/account/alice"),
+        ("ucloud-image-sftp", "/v1/vm/"),
+        ("ucloud-image-sftp", "/v1/otp/ucloud/alice"),
         ("ucloud-otp", "/v1/session/"),
     ],
 )
@@ -132,6 +134,8 @@ def test_a_daemon_reads_nothing_that_is_not_its_business(cloud: Cloud, user: str
         ("ucloud-scheduler", "/v1/account/alice"),
         ("ucloud-api", "/v1/placement/h1/x"),
         ("ucloud-image", "/v1/vm/x"),
+        ("ucloud-image-sftp", "/v1/ssh-key/alice/laptop"),
+        ("ucloud-image-sftp", "/v1/file/alice/x"),
     ],
 )
 def test_a_daemon_writes_nothing_that_is_not_its_own(cloud: Cloud, user: str, key: str) -> None:

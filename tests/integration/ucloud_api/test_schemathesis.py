@@ -29,6 +29,7 @@ from devcloud.etcd import EtcdCluster
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer
+from tests.integration.upload_server import SftpServer, SftpUsers
 from tests.unit.common.schemas.test_ssh_key import ED25519
 
 EXAMPLES = 12
@@ -100,10 +101,12 @@ def cloud(etcd: EtcdCluster, world: World, tmp_path: Path) -> Iterator[Cloud]:
         "UCLOUD_OTP_URL": f"{otp.url}verify/",
         "UCLOUD_OTP_SEED_FILE": str(seed_file),
     }
+    server = SftpServer(SftpUsers(world.store, tmp_path), tmp_path, etcd)
     daemon = DaemonProcess("ucloud_api", tmp_path / "api.log", environment)
     daemon.port = port
     try:
         otp.daemon.wait_healthy()
+        server.wait_healthy()
         daemon.wait_healthy()
         world.add_host()
         world.add_account("admin", is_admin=True)
@@ -116,6 +119,7 @@ def cloud(etcd: EtcdCluster, world: World, tmp_path: Path) -> Iterator[Cloud]:
         yield cloud
     finally:
         daemon.close()
+        server.close()
         otp.daemon.close()
 
 
