@@ -56,7 +56,8 @@ class Cloud:
 
     All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
     "ucloud-scheduler", "ucloud-image", "ucloud-image-sftp", "ucloud-otp", and on each host "libvirtd@h1",
-    "ucloud-host@h1", "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1"; one that ends is started anew soon.
+    "ucloud-host@h1", "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1"; one that ends is
+    started anew soon.
     """
 
     def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:

@@ -23,6 +23,7 @@ from ucloud_image.sftp.limits import Connections, Pace
 
 _log = logging.getLogger(__name__)
 _USER = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,61}[a-z0-9_])?")
+_MOST_USERS_TRIED = 3
 _MOST_KEYS_TRIED = 20
 _MOST_PASSWORDS_TRIED = 3
 _MOST_CHANNELS = 4
@@ -55,6 +56,7 @@ class Door(asyncssh.SSHServer):
         self._is_counted = False
         self._is_in = False
         self._known: frozenset[bytes] = frozenset()
+        self._users_tried = 0
         self._keys_tried = 0
         self._passwords_tried = 0
         self._touched_at_s = time.monotonic()
@@ -86,6 +88,9 @@ class Door(asyncssh.SSHServer):
 
     async def begin_auth(self, username: str) -> bool:
         """Look up the keys of whoever this claims to be. That there is no such user, nobody can tell from outside."""
+        self._users_tried += 1
+        if self._users_tried > _MOST_USERS_TRIED:
+            raise asyncssh.DisconnectError(asyncssh.DISC_NO_MORE_AUTH_METHODS_AVAILABLE, "too many user names")
         self._user, self._known = username, frozenset()
         if not _USER.fullmatch(username):
             return True
