@@ -211,6 +211,15 @@ class UploadFolders:
                     self._check_count(whole)
             return self._begin(owner, folder, name, os.O_CREAT, truncate=False)
 
+    def place(self, writer: Writer, part_folder: int, part_name: str, name: str) -> FileFacts:
+        """Have a partial upload, of which all has come, be the file `name`; returns what that is then."""
+        with self._lock, self.folder(writer.owner) as folder:
+            writer.finish()
+            os.rename(part_name, name, src_dir_fd=part_folder, dst_dir_fd=folder)
+            with suppress(OSError):  # another upload of that name has begun
+                os.rmdir(f"{PART}/{name}", dir_fd=folder)
+            return _look(folder, name)
+
     def forget(self, writer: Writer) -> None:
         """A writer is closed."""
         with self._lock:

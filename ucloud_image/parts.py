@@ -112,14 +112,10 @@ class Parts:
         if part.sha256 and _digest(writer) != part.sha256:
             os.unlink(part.name, dir_fd=folder)
             raise WrongDigest
-        writer.finish()
-        with self._folders.folder(owner) as whole:
-            os.rename(part.name, name, src_dir_fd=folder, dst_dir_fd=whole)
-            with suppress(OSError):  # another upload of that name has begun
-                os.rmdir(f"{PART}/{name}", dir_fd=whole)
+        facts = self._folders.place(writer, folder, part.name, name)
         if len(self._completed) >= _MOST_REMEMBERED:
             self._completed.pop(next(iter(self._completed)))
-        self._completed[owner, name] = (part, self._folders.look(owner, name).stamp)
+        self._completed[owner, name] = (part, facts.stamp)
 
     def drop(self, owner: str, name: str) -> None:
         """Forget an upload; FileNotFoundError when there is none."""

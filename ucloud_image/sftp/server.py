@@ -82,8 +82,11 @@ class Door(asyncssh.SSHServer):
         if self._is_in:
             self._parts.connections.drop_user(self._user)
         elif self._is_counted:
-            self._parts.connections.drop_stranger(self._network, failed=True)
-            self._parts.figures.logins.labels("refused").inc()
+            # Who only looks whether somebody listens has not failed.
+            has_tried = self._users_tried > 0
+            self._parts.connections.drop_stranger(self._network, failed=has_tried)
+            if has_tried:
+                self._parts.figures.logins.labels("refused").inc()
         self._parts.figures.connections.set(self._parts.connections.count())
 
     async def begin_auth(self, username: str) -> bool:

@@ -1,8 +1,10 @@
 """What users do by SFTP, with the client of OpenSSH."""
 
 import os
+import socket
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,21 @@ def test_only_a_users_own_key_lets_in(start_sftp: StartSftp, users: SftpUsers, t
         assert "Permission denied (publickey)" in done.stderr
     assert server.run("alice", "ls").returncode == 0
     assert server.metric("ucloud_sftp_logins_total", outcome="refused") == 3
+
+
+def test_bytes_are_paced_if_that_is_asked_for(start_sftp: StartSftp, local: Path) -> None:
+    server = start_sftp(sftp_mib_per_s=10)
+    began_s = time.monotonic()
+    assert server.run("alice", f"put {local}").returncode == 0
+    assert time.monotonic() - began_s > 1.5  # of the 20 MiB
+
+
+def test_who_only_looks_whether_somebody_listens_has_not_failed(start_sftp: StartSftp) -> None:
+    server = start_sftp()
+    for _ in range(40):
+        with socket.create_connection(("::1", server.sftp_port)) as connection:
+            assert connection.recv(8) == b"SSH-2.0-"
+    assert server.run("alice", "ls").returncode == 0
 
 
 def test_a_disabled_account_stays_out(start_sftp: StartSftp, users: SftpUsers) -> None:
