@@ -1,4 +1,4 @@
-"""A guest's image comes by SFTP with a user's key, and a VM boots from it; nothing is left when all of it is deleted."""
+"""A guest's image comes by SFTP with a user's key, and a VM boots from it; all of it can be deleted again."""
 
 import json
 import subprocess

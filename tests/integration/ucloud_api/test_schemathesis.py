@@ -3,18 +3,20 @@
 Each owner's things have names and uuids that nobody else may ever be shown: they are looked for in every answer.
 """
 
+import base64
 import random
 import uuid
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, strategies
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Err
 from schemathesis.specs.openapi.checks import (
@@ -24,6 +26,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from common import keys
+from common.schemas.file import UploadedFile
 from common.schemas.user import Amounts
 from devcloud.etcd import EtcdCluster
 from tests.integration.daemons import DaemonProcess, free_port
@@ -31,6 +35,7 @@ from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer
 from tests.integration.upload_server import SftpServer, SftpUsers
 from tests.unit.common.schemas.test_ssh_key import ED25519
+from ucloud_api import tus
 
 EXAMPLES = 12
 SLOW = {"GET /v1/doctor": 2, "POST /v1/doctor": 2}
@@ -43,6 +48,7 @@ CHECKS = [
     response_headers_conformance,
 ]
 SPECS = {"cpu": 1, "ram": 1, "ssd": 4}
+schemathesis.openapi.media_type(tus.MEDIA_TYPE, strategies.binary(max_size=64))
 CALLERS = ("nobody", "ann", "bob", "admin")
 
 
@@ -57,7 +63,7 @@ class Cloud:
     uuids: list[str] = field(default_factory=list)
 
     def plant(self, owner: str) -> None:
-        """Two VMs, one of which runs, a private image, a network, a security group and an ssh key."""
+        """Two VMs, one of which runs, a private image, files, a network, a security group and an ssh key."""
         headers = bearer(self.world.log_in(owner))
         image = self.world.add_image(f"canary-image-of-{owner}", owner=owner, public=False)
         planted = {f"canary-image-of-{owner}", image}
@@ -75,7 +81,7 @@ class Cloud:
         key = make(
             f"user/{owner}/ssh-key", name=f"canary-key-of-{owner}", key=ED25519.replace("ann@", f"canary-{owner}@")
         )
-        planted |= {network["prefix"], key["key"].split()[2]}
+        planted |= {network["prefix"], key["key"].split()[2], *self._plant_files(owner, headers)}
         for number in range(2):
             wanted = [{"network": network["uuid"], "security_groups": [group["uuid"]]}] if number else []
             body = {"name": f"canary-{number}-of-{owner}", "specs": SPECS, "image": "debian", "networks": wanted}
@@ -83,6 +89,20 @@ class Cloud:
         self.world.run(self.uuids[-1])
         self.canaries[owner] = planted
         self.uuids.append(image)
+
+    def _plant_files(self, owner: str, headers: dict[str, str]) -> tuple[str, str]:
+        """A file that is whole, and an upload under way."""
+        whole, part = f"canary-file-of-{owner}", f"canary-part-of-{owner}"
+        record = UploadedFile(
+            owner=owner, name=whole, size_bytes=1, sha256="ab", modified_at=datetime.now(UTC), stamp="1"
+        )
+        self.world.put(keys.file(owner, whole), record)
+        metadata = f"filename {base64.b64encode(part.encode()).decode()}"
+        begun = requests.post(
+            f"{self.url}/v1/file", headers={**headers, tus.LENGTH: "9", tus.METADATA: metadata}, timeout=10
+        )
+        assert begun.status_code == 201, begun.text
+        return whole, part
 
     def headers_of(self, caller: str) -> dict[str, str]:
         """A fresh session, as a test may have ended the last one."""

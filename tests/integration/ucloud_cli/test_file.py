@@ -15,6 +15,7 @@ from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World
 from tests.integration.ucloud_cli.conftest import Program
+from tests.integration.ucloud_cli.terminal import Terminal
 from tests.integration.ucloud_image.conftest import qemu_img, qemu_io
 from tests.integration.upload_server import SftpServer, SftpUsers
 
@@ -120,6 +121,18 @@ def test_ctrl_c_says_how_to_go_on(
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "the same command goes on with it" in err
+
+
+def test_a_terminal_shows_how_far_it_is(
+    ucloud: Program, users: SftpUsers, start_server: Callable[..., SftpServer], local: Path
+) -> None:
+    start_server(sftp_mib_per_s=4)
+    with Terminal(ucloud, "file", "upload", str(local)) as terminal:
+        terminal.wait_shown(b"debian.qcow2: uploading")
+        terminal.wait_shown(b"100%")
+        assert terminal.process.wait(DEADLINE_S) == 0
+    shown = {int(percent) for percent in re.findall(rb" (\d+)%", terminal.shown)}
+    assert len(shown) > 5, shown
 
 
 def test_what_can_not_be_uploaded_is_said(
