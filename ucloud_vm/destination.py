@@ -17,13 +17,14 @@ from common.errors import PermanentError
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a VM on a host. `hdd` is empty where it has no second disk."""
+    """The files of a VM on a host. `hdd` is empty where it has no second disk, `seed` where it has no seed disk."""
 
     root: str
     hdd: str
     serial_socket: str
     serial_log: str
     vnc_socket: str
+    seed: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Destination:
 
     def to_uri(self) -> str:
         """As one text."""
-        return f"{self.hypervisor}#{urlencode(vars(self.files))}"
+        # A host that knows no seed disks, as it is yet to be upgraded, need not know more to send a VM without one.
+        said = {name: path for name, path in vars(self.files).items() if path or name != "seed"}
+        return f"{self.hypervisor}#{urlencode(said)}"
 
     @classmethod
     def read(cls, uri: str) -> "Destination":
