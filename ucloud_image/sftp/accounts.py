@@ -12,24 +12,20 @@ from common.store import Store
 class Accounts(Protocol):
     """Where users are known. Both may block; Unavailable when it can't be told now."""
 
-    @property
-    def has_passwords(self) -> bool:
-        """Whether anybody may log in by a password; if not, none is asked for."""
-        ...
-
     def public_keys(self, user: str) -> tuple[str, ...]:
         """The keys of a user who may log in, as lines of an authorized_keys file; none for anybody else."""
         ...
 
-    def is_password(self, user: str, password: str) -> bool:
-        """Whether it is the password of a user who may log in."""
+    def check_password(self, user: str, password: str, address: str) -> bool:
+        """Whether it is the password of a user who may log in, as somebody at an IP address says.
+
+        TooManyTries while guesses are held off.
+        """
         ...
 
 
 class StoredAccounts:
-    """Accounts as etcd has them: keys only."""
-
-    has_passwords = False
+    """Accounts as etcd has them: keys, and no passwords."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -46,6 +42,6 @@ class StoredAccounts:
         except MalformedRecord:
             return ()
 
-    def is_password(self, user: str, password: str) -> bool:
+    def check_password(self, user: str, password: str, address: str) -> bool:
         """See Accounts."""
         return False

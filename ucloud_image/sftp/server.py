@@ -12,7 +12,7 @@ import asyncssh
 from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
-from common.errors import Unavailable
+from common.errors import TooManyTries, Unavailable
 from common.settings import SftpSettings
 from common.throttle import network_of
 from ucloud_image.folders import UploadFolders
@@ -32,13 +32,14 @@ _KEEPALIVE_S = 15
 
 @dataclass
 class Parts:
-    """What all connections share."""
+    """What all connections share. Passwords are asked for where `takes_passwords`."""
 
     settings: SftpSettings
     accounts: Accounts
     folders: UploadFolders
     pace: Pace
     figures: SftpFigures
+    takes_passwords: bool = False
     connections: Connections = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +52,7 @@ class Door(asyncssh.SSHServer):
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._connection: asyncssh.SSHServerConnection | None = None
+        self._address = ""
         self._network = ""
         self._user = ""
         self._is_counted = False
@@ -69,7 +71,8 @@ class Door(asyncssh.SSHServer):
         """Somebody knocks."""
         self._connection = conn
         peer = cast(tuple[Any, ...] | None, conn.get_extra_info("peername"))
-        self._network = network_of(str(peer[0]) if peer else None)
+        self._address = str(peer[0]) if peer else ""
+        self._network = network_of(self._address)
         self._is_counted = self._parts.connections.admit_stranger(self._network)
         if not self._is_counted:
             self._parts.figures.logins.labels("too many").inc()
@@ -122,8 +125,8 @@ class Door(asyncssh.SSHServer):
         return username == self._user and key.public_data in self._known
 
     def password_auth_supported(self) -> bool:
-        """Only where accounts have passwords."""
-        return self._parts.accounts.has_passwords
+        """Only where the settings say so."""
+        return self._parts.takes_passwords
 
     async def validate_password(self, username: str, password: str) -> bool:
         """Whether it is the user's password."""
@@ -133,7 +136,11 @@ class Door(asyncssh.SSHServer):
         # An empty one would be an anonymous bind to some directories, which succeeds.
         if not password or not _USER.fullmatch(username):
             return False
-        return await asyncio.to_thread(self._parts.accounts.is_password, username, password)
+        try:
+            return await asyncio.to_thread(self._parts.accounts.check_password, username, password, self._address)
+        except (TooManyTries, Unavailable) as error:
+            _log.warning("a password can't be checked: %s", error)
+            return False
 
     def auth_completed(self) -> None:
         """The user is who it claims to be."""
