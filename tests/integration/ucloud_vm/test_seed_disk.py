@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from common.schemas.vm import Actual, MoveState, Requested
+from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.pair import Pair, Vm, boot, type_line, wait_beat, wait_move
 from tests.integration.ucloud_vm.rig import BLANK, Rig
 
-MOUNT = "modprobe -a vfat nls_cp437 nls_ascii; mount -t vfat -o ro /dev/vdb /mnt && cat /mnt/*-data"
+READ = "cat /run/cidata/*-data"
+"""The guest mounts it there, and tells that it has: see tests/guest, init.d/metadata."""
+FORGET = "umount /run/cidata; echo 3 > /proc/sys/vm/drop_caches"
 
 
 @pytest.fixture
@@ -55,18 +58,17 @@ def test_a_guest_reads_it_at_home_and_where_it_moves_to(pair: Pair) -> None:
     assert stat.S_IMODE(seed_disk(source, vm).stat().st_mode) == 0o600
     assert is_open(source, vm)
     boot_id, count = wait_beat(vm)
-    type_line(vm, "blkid /dev/vdb; cat /sys/block/vdb/ro", 'LABEL="CIDATA"')
-    type_line(vm, MOUNT, "UCSEED is here")
-    assert f"instance-id: {vm.uuid}" in source.serial_log(vm.uuid).read_text()
-    type_line(
-        vm, "umount /mnt; echo 3 > /proc/sys/vm/drop_caches; echo x > /dev/vdb || echo un''writable", "unwritable"
-    )
+    log = source.serial_log(vm.uuid)
+    wait_for("the guest to find its disk", lambda: "UCGUEST metadata /dev/vdb" in log.read_text(errors="replace"), 90)
+    type_line(vm, READ, "UCSEED is here")
+    assert f"instance-id: {vm.uuid}" in log.read_text(errors="replace")
+    type_line(vm, f"{FORGET}; echo x > /dev/vdb || echo un''writable", "unwritable")
 
     pair.finish(vm, pair.send(pair.begin(vm)))
     assert not seed_disk(source, vm).exists()
     assert is_open(target, vm)
     assert wait_beat(vm, count)[0] == boot_id
-    type_line(vm, MOUNT, "UCSEED is here")
+    type_line(vm, f"mount -o ro /dev/vdb /run/cidata; {READ}", "UCSEED is here")
     pair.remove(vm)
 
 
