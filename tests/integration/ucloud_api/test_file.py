@@ -63,7 +63,7 @@ def _begin_headers(**more: str) -> dict[str, str]:
     }
 
 
-def _append(client: Client, offset: int, data: bytes, path: str = UPLOAD) -> Any:
+def _append(client: Client, offset: int, data: bytes | Iterator[bytes], path: str = UPLOAD) -> Any:
     return client.patch(path, headers={**BYTES, "Upload-Offset": str(offset)}, data=data)
 
 
@@ -86,6 +86,17 @@ def test_a_file_comes_in_one_request(ann: Client, server: SftpServer, users: Sft
     done = ann.post("/file", headers={**_begin_headers(), **BYTES}, data=CONTENT)
     assert (done.status_code, done.json()["is_complete"]) == (201, True)
     assert (users.folder("ann") / "debian.qcow2").read_bytes() == CONTENT
+
+
+def test_a_body_of_unknown_length_is_taken_up_to_the_length_that_was_announced(
+    ann: Client, server: SftpServer, users: SftpUsers
+) -> None:
+    ann.post("/file", headers=_begin_headers())
+    assert _append(ann, 0, iter([CONTENT[:MIB], CONTENT[MIB:]])).status_code == 204
+    assert (users.folder("ann") / "debian.qcow2").read_bytes() == CONTENT
+    ann.post("/file", headers=_begin_headers(Upload_Length="10", Repr_Digest="md5=:x:"))
+    refused = _append(ann, 0, iter([b"x" * 11]))
+    assert (refused.status_code, refused.json()["type"]) == (422, "urn:ucloud:problem:too-many-bytes")
 
 
 def test_an_upload_that_was_cut_is_gone_on_with(ann: Client, server: SftpServer, users: SftpUsers) -> None:
