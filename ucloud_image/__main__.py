@@ -54,6 +54,7 @@ def wire(host: daemon.Daemon) -> None:
     host.at_stop(leadership.wake)
     host.start("requests", requests.run)
     host.start("statuses", statuses.run)
+    files.subscribe(lambda key: _look_at_images_of(key, files, requests, controller.look))
     scan = _wire_scanner(host, files, leadership)
 
     def begin() -> None:
@@ -65,6 +66,17 @@ def wire(host: daemon.Daemon) -> None:
     for number in range(_WORKERS):
         host.start(f"worker {number}", controller.work)
     host.start("election", election.run)
+
+
+def _look_at_images_of(
+    file_key: str, files: Cache[UploadedFile], requests: Cache[ImageRequest], look: Callable[[str], None]
+) -> None:
+    """A file is whole: the images that are wanted from it need not wait for their next try."""
+    if cached := files.get(file_key):
+        wanted = (cached.record.owner, cached.record.name)
+        for key, request in requests.records().items():
+            if (request.record.owner, request.record.file) == wanted:
+                look(keys.last_part(key))
 
 
 def _wire_scanner(host: daemon.Daemon, files: Cache[UploadedFile], leadership: Leadership) -> Callable[[], None]:

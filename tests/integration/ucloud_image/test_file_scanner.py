@@ -3,6 +3,7 @@
 import os
 import stat
 import threading
+import time
 from pathlib import Path
 
 from common import keys
@@ -84,12 +85,15 @@ def test_what_happened_while_nobody_watched_is_found(images: Images, start_daemo
 def test_an_image_waits_for_its_file_to_be_whole(images: Images, start_daemon: StartImageDaemon) -> None:
     path = images.make_good("debian.qcow2")
     path.chmod(stat.S_ISVTX | 0o600)
-    start_daemon()
+    daemon = start_daemon()
     request = images.request("debian.qcow2")
     status = images.wait_status(request, frozenset({ImageActual.ERROR}))
     assert "still being uploaded" in status.reason
+    wait_for("a pause of some seconds", lambda: daemon.log.read_text().count("still being uploaded") > 4, DEADLINE_S)
     path.chmod(0o600)
+    began_s = time.monotonic()
     assert images.wait_status(request).actual is ImageActual.READY
+    assert time.monotonic() - began_s < 3, "it waited for its next try"
 
 
 def test_more_than_can_be_told_has_everything_looked_at(tmp_path: Path) -> None:
