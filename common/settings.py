@@ -225,12 +225,15 @@ class VmSettings(_Section):
 
 
 class ImageSettings(_Section):
-    """Where uploads are looked for, and how large an image may be."""
+    """Where uploads are looked for, how large an image may be, and what imports leave of the store."""
 
     upload_directory: Path = Path("/var/www")
     """An image's file is looked for in `<upload_directory>/<owner>/`."""
     max_virtual_gib: Annotated[int, Field(ge=1, le=65536)] = 2048
-    """Larger disks are rejected."""
+    """Images with larger disks are rejected."""
+    reserve_gib: Annotated[int, Field(ge=0, le=1024 * 1024)] = 1
+    """So much of the store's file system imports leave to the disks of VMs, which grow: an import that might take more
+    waits."""
     upload_quota_gib: Annotated[int, Field(ge=1, le=1024 * 1024)] = 100
     """What all files in an owner's upload folder may have together."""
     upload_files: Annotated[int, Field(ge=1, le=100_000)] = 1000

@@ -1,7 +1,6 @@
 """ucloud-image: wiring only."""
 
 import os
-import shutil
 from collections.abc import Callable
 
 from common import daemon, keys
@@ -13,6 +12,7 @@ from common.leader import Election
 from common.schemas.file import UploadedFile
 from common.schemas.image import ImageRequest, ImageStatus
 from common.storage.directory import DirectoryStore
+from ucloud_image import qemu_img
 from ucloud_image.driver import ImageDriver, Records
 from ucloud_image.file_plan import plan as plan_file
 from ucloud_image.file_scanner import FileDriver, NoRequests
@@ -26,17 +26,14 @@ from ucloud_image.workshop import Workshop
 DEFAULT_PORT = 9704
 _WORKERS = 4
 _SCANNERS = 2
-_PROGRAMS = ("qemu-img", "prlimit", "setpriv")
 
 
 def wire(host: daemon.Daemon) -> None:
     """Build the daemon's parts and start its threads."""
-    for program in _PROGRAMS:
-        if shutil.which(program) is None:
-            raise ConfigurationError(f"{program} is not installed on this machine")
+    qemu_img.ensure_it_runs()
     try:
         images = DirectoryStore(host.settings.storage)
-        workshop = Workshop(host.settings.storage.ssd_directory / "import")
+        workshop = Workshop(host.settings.storage.ssd_directory / "import", host.settings.image.reserve_gib)
     except TemporaryError as error:
         raise ConfigurationError(f"storage.ssd_directory: {error}") from error
     requests = host.cache(keys.IMAGE, ImageRequest)
