@@ -69,6 +69,7 @@ bench: setup ## measure, each thing beside a baseline of the same run (about 20 
 	@$(python) -m bench.create
 	@$(python) -m bench.idle
 	@$(python) -m bench.metadata
+	@$(python) -m bench.sftp
 	@$(python) -m bench.firewall
 	@$(python) -m bench.networks
 	@$(python) -m bench.failover --rounds 5

@@ -18,6 +18,8 @@ STATUS_ALIVE = f"{ROOT}status/alive/"
 IMAGE = f"{ROOT}image/"
 STATUS_IMAGE = f"{ROOT}status/image/"
 IMAGE_USE = f"{ROOT}image-use/"
+FILE = f"{ROOT}file/"
+UPLOAD_SERVER = f"{ROOT}upload-server/"
 USER = f"{ROOT}user/"
 ACCOUNT = f"{ROOT}account/"
 CHARGE = f"{ROOT}charge/"
@@ -127,6 +129,21 @@ def image_uses(image_uuid: str) -> str:
 def image_use(image_uuid: str, vm_uuid: str) -> str:
     """Note that a VM's disk rests on an image; charged and released with the VM (common.admission)."""
     return f"{IMAGE_USE}{image_uuid}/{vm_uuid}"
+
+
+def files(owner: str) -> str:
+    """The prefix of all files that an owner uploaded."""
+    return f"{FILE}{owner}/"
+
+
+def file(owner: str, file_name: str) -> str:
+    """A file that an owner uploaded, written by the elected ucloud_image."""
+    return f"{FILE}{owner}/{file_name}"
+
+
+def upload_server(host_name: str) -> str:
+    """Where the API brings uploads; lease-bound, written by ucloud-image-sftp on that host."""
+    return f"{UPLOAD_SERVER}{host_name}"
 
 
 def name(owner: str, kind: str, thing_name: str) -> str:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from common import keys
 
 API, SCHEDULER, IMAGE, OTP = "ucloud-api", "ucloud-scheduler", "ucloud-image", "ucloud-otp"
+UPLOAD = "ucloud-image-sftp"
 HOST, ALIVE, VM, NET = "ucloud-host", "ucloud-host-alive", "ucloud-vm", "ucloud-net"
 IPAM, FIREWALL, META = "ucloud-ipam", "ucloud-firewall", "ucloud-meta"
 
-CONTROL = (API, SCHEDULER, IMAGE, OTP)
+CONTROL = (API, SCHEDULER, IMAGE, UPLOAD, OTP)
 """The daemons that are of no host."""
 OF_HOSTS = (HOST, ALIVE, VM, NET, IPAM, FIREWALL, META)
 """Those of which each host has its own."""
@@ -55,13 +56,15 @@ RIGHTS = (
     Right(keys.STATUS_IMAGE, (IMAGE,), (API,)),
     Right(keys.IMAGE_USE, (API, SCHEDULER), (IMAGE,), "released with the VM"),
     Right(keys.USER, (API, SCHEDULER, IMAGE), (), "released with the VM or the image"),
-    Right(keys.ACCOUNT, (API,)),
+    Right(keys.FILE, (IMAGE,), (API,)),
+    Right(keys.UPLOAD_SERVER, (UPLOAD,), (API,)),
+    Right(keys.ACCOUNT, (API,), (UPLOAD,)),
     Right(keys.PROJECT, (API,)),
     Right(keys.CHARGE, (API, SCHEDULER), (), "released with the VM"),
     Right(keys.SESSION, (API,)),
-    Right(keys.PERSON, (API,)),
-    Right(keys.LOGIN_DOOR, (API,)),
-    Right(keys.KNOWN_NETWORK, (API,)),
+    Right(keys.PERSON, (API, UPLOAD)),
+    Right(keys.LOGIN_DOOR, (API, UPLOAD)),
+    Right(keys.KNOWN_NETWORK, (API, UPLOAD)),
     Right(keys.REQUEST, (API,)),
     Right(keys.OTP, (OTP,)),
     Right(keys.OTP_TRIES, (OTP,)),
@@ -87,7 +90,7 @@ RIGHTS = (
     Right(keys.SECURITY_GROUP, (API,), (FIREWALL,)),
     Right(keys.GROUP_MEMBER, (API, SCHEDULER), (FIREWALL,), "released with the VM"),
     Right(keys.GROUP_USE, (API,)),
-    Right(keys.SSH_KEY, (API,)),
+    Right(keys.SSH_KEY, (API,), (UPLOAD,)),
     Right(keys.NOTHING, (), (API,), "nothing is ever there"),
 )
 

@@ -73,7 +73,7 @@ class HealthSettings(_Section):
     """Where /healthz and /metrics are served; on a VM host, an address that the API reaches."""
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     """0: the daemon's own, 9701 (scheduler), 9702 (host), 9703 (vm), 9704 (image), 9706 (net), 9707 (firewall), 9708
-    (ipam), 9709 (meta)."""
+    (ipam), 9709 (meta), 9710 (image-sftp)."""
 
 
 class ApiSettings(_Section):
@@ -316,6 +316,34 @@ class ImageSettings(_Section):
     reserve_gib: Annotated[int, Field(ge=0, le=1024 * 1024)] = 1
     """So much of the store's file system imports leave to the disks of VMs, which grow: an import that might take more
     waits."""
+    upload_quota_gib: Annotated[int, Field(ge=1, le=1024 * 1024)] = 100
+    """What all files in an owner's upload folder may have together."""
+    upload_files: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """How many files there may be in it."""
+
+
+class SftpSettings(_Section):
+    """Where users upload files, by SFTP and through the API, on the machine that has the upload folders."""
+
+    address: Annotated[tuple[IPv6Address | IPv4Address, ...], BeforeValidator(_split), Field(min_length=1)] = (
+        IPv6Address("::"),
+        IPv4Address("0.0.0.0"),  # noqa: S104 - users are outside
+    )
+    """Where SFTP is spoken, separated by commas."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 2222
+    """Its TCP port."""
+    host_key_file: Path = Path("/var/lib/ucloud/sftp/host_key")
+    """By what users know the server; made at the first start. Keep it: whoever loses it frightens all users."""
+    connections: Annotated[int, Field(ge=1, le=100_000)] = 500
+    """How many connections there may be at a time."""
+    connections_per_user: Annotated[int, Field(ge=1, le=1000)] = 8
+    """How many of them one user may have."""
+    idle_timeout_s: Annotated[int, Field(ge=1, le=24 * 3600)] = 600
+    """A connection on which nothing is asked for so many seconds is ended."""
+    login_timeout_s: Annotated[int, Field(ge=1, le=600)] = 30
+    """For how many seconds somebody may take to log in."""
+    mib_per_s: Annotated[int, Field(ge=0, le=100_000)] = 0
+    """How many MiB a second each user may send and get; 0: as many as there is room for."""
 
 
 class NetSettings(_Section):
@@ -398,6 +426,7 @@ class Settings(_Section):
     storage: StorageSettings = StorageSettings()
     vm: VmSettings = VmSettings()
     image: ImageSettings = ImageSettings()
+    sftp: SftpSettings = SftpSettings()
     net: NetSettings = NetSettings()
     network: NetworkSettings = NetworkSettings()
     dns: DnsSettings = DnsSettings()

@@ -70,6 +70,7 @@ def _how_to_go_on(cloud: Cloud, logged_in: bool, address: str) -> str:
         "  .venv/bin/ucloud vm list\n"
         "  .venv/bin/ucloud vm log first\n"
         "  .venv/bin/ucloud vm console first       # log in as root, without a password; ctrl-] ends it\n"
+        f"  sftp -P 2222 -i {cloud.people.ssh_key} {USER}@[{cloud.network.control_address}]     # uploads\n"
         "  .venv/bin/ucloud vm create second --image guest --network home --cpu 1 --ram 128MiB --ssd 1\n"
         f"  .venv/bin/ucloud --context {cloud.name}-admin host list\n"
         f"  ls {cloud.services.log_directory}      # what the daemons say\n"

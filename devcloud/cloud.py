@@ -56,9 +56,9 @@ class Cloud:
     """The cloud called `name`; making this object does nothing to the machine.
 
     All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
-    "ucloud-scheduler", "ucloud-image", "ucloud-otp", and on each host "libvirtd@h1", "ucloud-host@h1",
-    "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1", with networks also "bird@h1" and "bird@router"; one
-    that ends is started anew soon.
+    "ucloud-scheduler", "ucloud-image", "ucloud-image-sftp", "ucloud-otp", and on each host "libvirtd@h1",
+    "ucloud-host@h1", "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1", with networks also "bird@h1" and
+    "bird@router"; one that ends is started anew soon.
     """
 
     def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:
@@ -309,6 +309,10 @@ class Cloud:
                 "url": f"http://[{self.network.control_address}]:9705/ungleichotp/verify/",
                 "seed_file": str(self.people.seed_file(API)),
             },
+            "sftp": {
+                "address": self.network.control_address,
+                "host_key_file": str(self.data / "control/sftp_host_key"),
+            },
         }
 
     def _host(self, name: str) -> VmHost:
@@ -405,6 +409,7 @@ class Cloud:
         daemons = [
             api,
             programs.daemon("ucloud-image", control, address),
+            programs.daemon("ucloud-image-sftp", control, address),
             programs.daemon("ucloud-otp", control, address),
             *(programs.scheduler(number, control, address) for number in range(1, self.shape.schedulers + 1)),
             *(program for host in self.hosts for program in programs.of_host(host)),

@@ -17,6 +17,7 @@ _PORTS = {
     "ucloud-vm": 9703,
     "ucloud-image": 9704,
     "ucloud-otp": 9705,
+    "ucloud-image-sftp": 9710,
     **_NETWORK_DAEMONS,
 }
 

@@ -44,6 +44,8 @@ OTHER_KEYS = {
     "project()": keys.project("web"),
     "charge()": keys.charge("alice", "x"),
     "session()": keys.session("x"),
+    "file()": keys.file("alice", "x"),
+    "upload_server()": keys.upload_server("h1"),
     "person()": keys.person("alice"),
     "login_door()": keys.login_door("alice", "net-192.0.2.0"),
     "known_network()": keys.known_network("alice", "192.0.2.0"),

@@ -16,6 +16,7 @@ from ucloud_api import (
     console,
     document,
     events,
+    file,
     host,
     idempotency,
     image,
@@ -54,7 +55,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    things = (vm, port, moves, console, host, image, network, security_group)
+    things = (vm, port, moves, console, host, image, file, network, security_group)
     for module in (session, user, project, ssh_key, *things, events, doctor, why):
         app.register_api(module.blueprint)
     app.register_api(session.of_user)
@@ -79,7 +80,7 @@ def _answer_conflict(error: Conflict) -> Response:
 def _prepare() -> Response | None:
     """Before each request: who asks, whether what is asked can be read, whether it was answered already."""
     auth.authenticate()
-    if request.method not in ("POST", "PATCH") or request.routing_exception is not None:
+    if request.method not in ("POST", "PATCH") or request.routing_exception is not None or request.endpoint in file.RAW:
         return None
     _check_body()
     return idempotency.begin()

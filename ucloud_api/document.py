@@ -12,7 +12,7 @@ from flask_openapi.openapi import OpenAPI
 from pydantic.json_schema import JsonSchemaMode
 
 from common import keys
-from ucloud_api import models
+from ucloud_api import models, tus
 from ucloud_api.idempotency import ALLOWED, HEADER, KEYLESS, PATTERN
 from ucloud_api.problems import documented
 from ucloud_api.route_rights import RIGHTS
@@ -44,6 +44,25 @@ _KEY = _parameter(
 )
 _LAST_EVENT_ID = _parameter("Last-Event-ID", "With ?watch=1: the id of the last event that the client got.")
 _FRESH = _parameter("Cache-Control", "no-cache: answer with what anybody wrote before, also through other machines.")
+
+_UPLOAD = f"{keys.FILE.rstrip('/')}/{{owner}}/{{name}}/upload"
+_TUS = _parameter("Tus-Resumable", "The version of tus that the client speaks.", enum=[tus.VERSION])
+_BEGIN = [
+    _parameter(tus.LENGTH, tus.LENGTH_ALLOWED, pattern="^[0-9]{1,16}$"),
+    _parameter(tus.METADATA, tus.METADATA_ALLOWED),
+    _parameter(tus.DIGEST, tus.DIGEST_ALLOWED),
+    _TUS,
+]
+_GO_ON = [_parameter(tus.OFFSET, tus.OFFSET_ALLOWED, pattern="^[0-9]{1,16}$"), _TUS]
+_OF_FILES: dict[tuple[str, str], list[dict[str, Any]]] = {
+    ("post", keys.FILE.rstrip("/")): _BEGIN,
+    ("get", _UPLOAD): [_TUS],
+    ("patch", _UPLOAD): _GO_ON,
+    ("delete", _UPLOAD): [_TUS],
+    ("delete", _UPLOAD.removesuffix("/upload")): [],
+}
+"""What the operations on files and uploads take, in the place of what others do."""
+_BYTES = {"content": {tus.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}, "required": False}
 
 
 def _header(description: str, kind: str = "string") -> dict[str, Any]:
@@ -100,6 +119,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["security"] = []
     if right := RIGHTS.get(f"{method.upper()} {path}"):
         operation["x-right"] = right.value
+    if _OF_FILES.get((method, path)) in (_BEGIN, _GO_ON):
+        operation["requestBody"] = _BYTES
     responses = operation["responses"]
     added = _parameters(path, method, responses)
     if added and not is_login:
@@ -118,6 +139,8 @@ def _parameters(path: str, method: str, responses: dict[str, Any]) -> list[dict[
     """The headers that an operation takes."""
     if path == _LOGIN:
         return []
+    if (method, path) in _OF_FILES:
+        return _OF_FILES[method, path]
     match method:
         case "get":
             streams = any("text/event-stream" in each.get("content", {}) for each in responses.values())

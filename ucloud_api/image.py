@@ -55,6 +55,10 @@ def create(body: models.ImageCreate) -> Response:
         file=body.file,
         uploaded_by=None if project_of(owner) is None else caller.user,
         public=body.public,
+        protected=body.protected,
+        min_ram_mib=body.min_ram,
+        min_disk_mib=body.min_disk,
+        firmware=body.firmware,
         created_at=datetime.now(UTC),
     )
     resource = views.image(image, None).model_dump_json().encode()
@@ -90,14 +94,16 @@ def read(state: State, caller: Caller, uuid: str) -> tuple[ImageRequest, int]:
     "/<uuid>", summary="Change an image", responses={202: models.Image, **documented(400, 403, 404, 412, 413, 415)}
 )
 def patch(path: models.ThingPath, body: models.ImagePatch) -> Response:
-    """Rename an image, or say whether everybody may use it."""
+    """Rename or protect an image, say whether everybody may use it, and what VMs made from it need."""
     state, caller, uuid = current_state(), current_caller(), str(path.uuid)
     images = _images(state, caller)
     images.read(uuid)
 
     def decide(current: ImageRequest | None) -> ImageRequest:
         image = images.owned(current, uuid)
-        wanted = image.model_copy(update=body.model_dump(exclude_none=True))
+        said = body.model_dump(exclude_none=True)
+        sizes = {f"{field}_mib": said.pop(field) for field in ("min_ram", "min_disk") if field in said}
+        wanted = image.model_copy(update=said | sizes)
         if wanted == image:
             return image
         if image.requested is ImageRequested.DELETED:
@@ -125,6 +131,9 @@ def delete(path: models.ThingPath) -> Response:
         image = images.owned(current, uuid)
         if image.requested is ImageRequested.DELETED:
             return image
+        if image.protected:
+            detail = f'the image "{image.name}" is protected; unprotect it to delete it'
+            raise ApiProblem(409, "image-protected", detail)
         change_of = {"requested": ImageRequested.DELETED, "generation": image.generation + 1}
         return image.model_copy(update=change_of)
 

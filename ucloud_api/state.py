@@ -72,6 +72,7 @@ class State:
         self.last_writes = last_writes or cast(LastWrites, self._own_writes)
         # Each stream of events holds a thread; the rest must be left for everybody else.
         self.hub = Hub(configuration.api.threads * 3 // 4)
+        self.upload_slots = threading.BoundedSemaphore(max(1, configuration.api.threads // 2))
         self.leavers = Leavers()
         self.answers_lease = LentLease(self.store, configuration.api.idempotency_ttl_s)
         self.events = EventLog(self.store, keys.API_REPORTER, configuration.event.ttl_s)

@@ -102,12 +102,19 @@ def _refuse_name(state: State, conflict: Conflict, name_key: str, name: str) -> 
 
 
 def _specs(wanted: models.SpecsIn, image: ImageRequest, status: ImageStatus) -> Specs:
-    if wanted.ssd < status.virtual_size_mib:
-        least = human_size(status.virtual_size_mib)
-        problem = FieldProblem(field="specs.ssd", problem="is smaller than the image", allowed=f"at least {least}")
-        detail = f'specs.ssd: the image "{image.name}" needs at least {least}'
-        raise ApiProblem(422, "invalid-fields", detail, [problem])
+    needs = {"ssd": max(status.virtual_size_mib, image.min_disk_mib), "ram": image.min_ram_mib}
+    for field, least_mib in needs.items():
+        if getattr(wanted, field) < least_mib:
+            raise _too_small(field, image.name, least_mib)
     return Specs(cpu=wanted.cpu, ram_mib=wanted.ram, ssd_mib=wanted.ssd, hdd_mib=wanted.hdd)
+
+
+def _too_small(field: str, image_name: str, least_mib: int) -> ApiProblem:
+    least = human_size(least_mib)
+    problem = "is smaller than the image" if field == "ssd" else "is less than the image needs"
+    detail = f'specs.{field}: the image "{image_name}" needs at least {least}'
+    wrong = FieldProblem(field=f"specs.{field}", problem=problem, allowed=f"at least {least}")
+    return ApiProblem(422, "invalid-fields", detail, [wrong])
 
 
 @blueprint.get("", summary="List VMs", responses={200: watchable(models.VmList)})
@@ -289,7 +296,21 @@ def reboot(path: models.ThingPath) -> Response:
 def _wish(uuid: str, wish: Wish) -> Response:
     """Change a VM as its owner wishes, if the state that it actually is in allows it."""
     now = datetime.now(UTC)
-    return change_request(uuid, lambda current, facts: decide(current, views.actual_state(facts)[0], wish, now))
+
+    def decided(current: VmRequest, facts: VmFacts) -> VmRequest:
+        after = decide(current, views.actual_state(facts)[0], wish, now)
+        _check_ram(current, after)
+        return after
+
+    return change_request(uuid, decided)
+
+
+def _check_ram(before: VmRequest, after: VmRequest) -> None:
+    """ApiProblem (422) where a VM is to have less memory than its image needs; what it has already, it may keep."""
+    image = current_state().images.get(keys.image(after.image))
+    least_mib = image.record.min_ram_mib if image else 0
+    if after.specs.ram_mib < min(before.specs.ram_mib, least_mib):
+        raise _too_small("ram", image.record.name if image else "", least_mib)
 
 
 def change_request(

@@ -9,6 +9,7 @@ from ucloud_cli.context import context
 from ucloud_cli.contexts import DEFAULT_FILE
 from ucloud_cli.doctor import doctor
 from ucloud_cli.errors import EXIT_STATUSES
+from ucloud_cli.file import file
 from ucloud_cli.groups import Root
 from ucloud_cli.host import host
 from ucloud_cli.image import image
@@ -44,6 +45,6 @@ def cli() -> None:
     """ucloud: virtual machines, their images, networks and hosts."""
 
 
-_THINGS = (vm, image, network, security_group, host, user, project, session)
+_THINGS = (vm, image, file, network, security_group, host, user, project, session)
 for command in (login, logout, whoami, context, *_THINGS, rebalance, doctor, completion):
     cli.add_command(command)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Protocol
 from uuid import uuid4
 
 import requests
@@ -41,15 +42,29 @@ class Access:
         return {"Authorization": f"Bearer {self.token}"} if self.token else {}
 
 
+class Content(Protocol):
+    """Bytes that are read as they are sent."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def read(self, size_bytes: int = -1) -> bytes:
+        """What comes next."""
+        ...
+
+
 @dataclass(frozen=True)
 class Call:
-    """One request; `headers` are its own, beside those of all."""
+    """One request; `headers` are its own, beside those of all. It has a `body` of JSON, or `content`, or neither."""
 
     method: str
     path: str
     parameters: dict[str, str] = field(default_factory=dict)
     body: Resource | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict)
+    content: Content | None = field(default=None, repr=False)
+    timeout_s: float | None = None
 
 
 class Client:
@@ -103,6 +118,21 @@ class Client:
     def post_once(self, path: str, body: Resource) -> Resource:
         """Ask for what can't be asked for twice."""
         return self._json(self._once(Call("POST", path, body=body)))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        content: Content | None = None,
+        timeout_s: float | None = None,
+    ) -> requests.Response:
+        """Send bytes, once: who sends them knows how to go on. `timeout_s` is for the answer."""
+        return self._once(Call(method, path, headers=headers, content=content, timeout_s=timeout_s))
+
+    def pause(self, seconds: float) -> None:
+        """Wait before something is tried again."""
+        self._closed.wait(seconds)
 
     def patch(self, path: str, body: Resource) -> Resource:
         """Change what is at `path`; what is left out of `body` stays."""
@@ -162,13 +192,15 @@ class Client:
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _once(self, call: Call, stream: bool = False, gone_is_fine: bool = False) -> requests.Response:
-        timeout_s = (min(5.0, self._timeout_s), _STREAM_TIMEOUT_S if stream else self._timeout_s)
+        patience_s = call.timeout_s or self._timeout_s
+        timeout_s = (min(5.0, self._timeout_s), _STREAM_TIMEOUT_S if stream else patience_s)
         try:
             reply = self._session.request(
                 call.method,
                 self.url + call.path,
                 params=call.parameters,
                 json=call.body,
+                data=call.content,
                 headers=call.headers,
                 timeout=timeout_s,
                 stream=stream,

@@ -16,6 +16,8 @@ def describe(resource: Resource) -> str:
     """The state of a VM or an image, with its reason."""
     reason = f": {resource['reason']}" if resource["reason"] else ""
     move = resource.get("move")
+    if resource["status"] == "IMPORTING" and resource.get("percent") is not None:
+        return f"IMPORTING {resource['percent']} %{reason}"
     on_its_way = f", {move['percent']} % on host {move['to']}" if move and move["to"] else ""
     return f"{resource['status']}{on_its_way}{reason}"
 

@@ -1,7 +1,12 @@
 """The commands for images."""
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
+from common.schemas.image import Firmware
+from common.schemas.owner import project_of
 from ucloud_cli.events import add_events
 from ucloud_cli.goals import image_goal
 from ucloud_cli.groups import Group
@@ -16,8 +21,9 @@ from ucloud_cli.kind import (
     print_result,
 )
 from ucloud_cli.kinds import IMAGE, USER
-from ucloud_cli.options import Session, owner_of, pass_session, shared_options, wait_options
+from ucloud_cli.options import SIZE, Session, owner_of, pass_session, shared_options, wait_options
 from ucloud_cli.problems import Resource
+from ucloud_cli.upload import local_file, upload
 
 
 @click.group(cls=Group)
@@ -25,19 +31,34 @@ def image() -> None:
     """Images that VMs are made from."""
 
 
+def _needs(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that say what VMs made from an image need."""
+    min_ram = click.option("--min-ram", type=SIZE, help="The least memory of a VM made from it.")
+    min_disk = click.option("--min-disk", type=SIZE, help="The least root disk of a VM made from it.")
+    firmware = click.option("--firmware", type=click.Choice(list(map(str, Firmware)), case_sensitive=False))
+    return min_ram(min_disk(firmware(command)))
+
+
 @image.command()
 @new_name(required=True)
-@click.option("--file", required=True, help="The file in the owner's upload folder; for a project, in yours.")
+@click.option("--file", required=True, help="The file you uploaded; one with a slash (./FILE) is uploaded first.")
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose image it is; for admins.  [default: you]")
 @click.option("--public", is_flag=True, help="Let all users make VMs from it; for admins.")
+@click.option("--protect", is_flag=True, help="Forbid to delete it.")
+@_needs
 @wait_options
 @shared_options
 @pass_session
-def create(session: Session, /, name: str, file: str, owner: str | None, public: bool, wait_s: float | None) -> None:
-    """Create an image, called NAME, from an uploaded file."""
-    body: Resource = {"name": name, "file": file, **owner_of(session, owner)}
-    if public:
-        body["public"] = True
+def create(session: Session, /, name: str, file: str, owner: str | None, wait_s: float | None, **said: Any) -> None:
+    """Create an image, called NAME, from a file."""
+    of = owner_of(session, owner)
+    if "/" in file:
+        # What is of a project is taken from the folder of whoever makes it.
+        folder = owner if owner and project_of(owner) is None else None
+        file = upload(session.client, local_file(file, None), folder)["name"]
+    body: Resource = {"name": name, "file": file, **of}
+    body |= {field: True for field, option in (("public", "public"), ("protected", "protect")) if said.pop(option)}
+    body |= {field: value for field, value in said.items() if value is not None}
     accepted = session.client.post(IMAGE.path, body)
     finish(session, IMAGE, accepted, image_goal(accepted), wait_s)
 
@@ -46,18 +67,35 @@ def create(session: Session, /, name: str, file: str, owner: str | None, public:
 @name_argument(IMAGE)
 @click.option("--name", "new_name", metavar="NEW_NAME", help="Call it so.")
 @click.option("--public/--private", default=None, help="Whether all users may make VMs from it; for admins.")
+@_needs
 @shared_options
 @pass_session
-def set_image(session: Session, name: str, new_name: str | None, public: bool | None) -> None:
-    """Rename an image, or say who may use it."""
-    body: Resource = {**({"name": new_name} if new_name else {}), **({} if public is None else {"public": public})}
+def set_image(session: Session, /, name: str, new_name: str | None, **said: Any) -> None:
+    """Rename an image, say who may use it, and what VMs made from it need."""
+    body: Resource = {field: value for field, value in said.items() if value is not None}
+    if new_name:
+        body["name"] = new_name
     if not body:
-        raise click.UsageError("say what to set: --name, --public or --private")
+        raise click.UsageError("say what to set: --name, --public, --private, --min-ram, --min-disk or --firmware")
     found = IMAGE.find(session.client, name)
     changed = session.client.patch(IMAGE.path_of(found), body)
     print_result(session, IMAGE, changed, changed)
 
 
+def _protection(command_name: str, protected: bool, help_text: str) -> None:
+    """Add a command that protects images, or does so no longer."""
+
+    @image.command(command_name, help=help_text)
+    @name_argument(IMAGE)
+    @shared_options
+    @pass_session
+    def command(session: Session, name: str) -> None:
+        changed = session.client.patch(IMAGE.path_of(IMAGE.find(session.client, name)), {"protected": protected})
+        print_result(session, IMAGE, changed, changed)
+
+
+_protection("protect", True, "Forbid to delete an image.")
+_protection("unprotect", False, "Allow to delete an image.")
 add_list(image, IMAGE)
 add_show(image, IMAGE)
 add_events(image, IMAGE)

@@ -7,6 +7,7 @@ from common.schemas.host import HostState
 from common.schemas.image import ImageActual
 from common.schemas.network import NetworkActual
 from common.schemas.vm import Actual, Requested
+from ucloud_cli.goals import describe
 from ucloud_cli.kind import Filter, Kind, complete_names
 from ucloud_cli.output import Column, last_part, local_time, size, yes
 from ucloud_cli.placing import groups, labels
@@ -167,15 +168,23 @@ IMAGE = Kind(
         "STATUS": Column(itemgetter("status")),
         "SIZE": Column(lambda image: size(image["virtual_size"]) if image["virtual_size"] else ""),
         "FILE": Column(itemgetter("file")),
+        "MIN RAM": Column(lambda image: size(image["min_ram"]) if image.get("min_ram") else "", wide=True),
+        "MIN DISK": Column(lambda image: size(image["min_disk"]) if image.get("min_disk") else "", wide=True),
+        "FIRMWARE": Column(lambda image: image.get("firmware"), wide=True),
+        "PROTECTED": Column(lambda image: yes(image.get("protected")), wide=True),
         "CREATED": Column(lambda image: local_time(image["created_at"]), wide=True),
         "REASON": Column(itemgetter("reason")),
     },
     fields={
         **{name: itemgetter(name) for name in ("name", "uuid", "owner", "file")},
         "public": lambda image: "yes" if image.get("public") else "no",
-        "status": itemgetter("status"),
+        "protected": lambda image: "yes" if image.get("protected") else "no",
+        "status": lambda image: describe(image | {"reason": ""}),
         "reason": itemgetter("reason"),
         "requested": itemgetter("requested"),
+        "least ram": lambda image: size(image["min_ram"]) if image.get("min_ram") else "",
+        "least disk": lambda image: size(image["min_disk"]) if image.get("min_disk") else "",
+        "firmware": lambda image: image.get("firmware"),
         "size": lambda image: size(image["virtual_size"]) if image["virtual_size"] else "",
         "file size": lambda image: f"{image['file_size_bytes']} bytes" if image["file_size_bytes"] else "",
         "sha256": itemgetter("sha256"),

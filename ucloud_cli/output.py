@@ -23,7 +23,9 @@ FORMATS = ("table", "wide", "json", "yaml")
 _COLOURS = {
     **dict.fromkeys(("RUNNING", "READY", "ALIVE", "enabled"), "green"),
     **dict.fromkeys(("ERROR", "REJECTED", "KILLED", "SILENT", "DEAD", "UNKNOWN", "disabled"), "red"),
-    **dict.fromkeys(("PENDING", "DEPLOYING", "STARTING", "STOPPING", "MIGRATING", "DELETING", "IMPORTING"), "yellow"),
+    **dict.fromkeys(
+        ("PENDING", "DEPLOYING", "STARTING", "STOPPING", "MIGRATING", "DELETING", "CHECKING", "IMPORTING"), "yellow"
+    ),
     "draining": "yellow",
 }
 

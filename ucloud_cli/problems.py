@@ -23,6 +23,8 @@ _MANY = {"networks": "--network", "ssh_keys": "--ssh-key", "rules": "the rule"}
 _HINTS = {
     "over-quota": "ucloud whoami shows your quota and what of it is used",
     "protected": "ucloud vm unprotect lifts it",
+    "image-protected": "ucloud image unprotect lifts it",
+    "over-upload-quota": "ucloud file list shows what you have there",
     "image-not-found": "ucloud image list shows them",
     "network-not-found": "ucloud network list shows them",
     "security-group-not-found": "ucloud security-group list shows them",

@@ -1,7 +1,7 @@
-"""ucloud_image: turns uploaded files into images that VMs can be made from.
+"""ucloud_image: turns uploaded files into images that VMs can be made from. How files come is ucloud_image.sftp's.
 
-Watches the requests for images; one instance is elected. Writes each image's status, removes the request of one that
-is deleted, with what it was charged, and puts templates into the store.
+Watches the requests for images, and the upload folders; one instance is elected. Writes each image's status, removes
+the request of one that is deleted, with what it was charged, puts templates into the store, and records each file.
 
 Uploads are hostile until shown otherwise. It must never open an upload with QEMU's tools in place (it may change under
 them), nor anywhere but in the sandbox; never follow a link out of an owner's folder; never let a template carry

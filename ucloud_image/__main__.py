@@ -1,16 +1,23 @@
 """ucloud-image: wiring only."""
 
 import os
+from collections.abc import Callable
 
 from common import daemon, keys
+from common.cache import Cache
 from common.controller import Controller
 from common.errors import ConfigurationError, TemporaryError
 from common.events import EventLog, StatusEvents
 from common.leader import Election
+from common.schemas.file import UploadedFile
 from common.schemas.image import ImageRequest, ImageStatus
 from common.storage.directory import DirectoryStore
 from ucloud_image import qemu_img
 from ucloud_image.driver import ImageDriver, Records
+from ucloud_image.file_plan import plan as plan_file
+from ucloud_image.file_scanner import FileDriver, NoRequests
+from ucloud_image.folder_watch import FolderWatch, Hints
+from ucloud_image.folders import FolderLimits, UploadFolders
 from ucloud_image.leadership import Leadership
 from ucloud_image.news import news
 from ucloud_image.plan import plan
@@ -18,6 +25,7 @@ from ucloud_image.workshop import Workshop
 
 DEFAULT_PORT = 9704
 _WORKERS = 4
+_SCANNERS = 2
 
 
 def wire(host: daemon.Daemon) -> None:
@@ -31,7 +39,8 @@ def wire(host: daemon.Daemon) -> None:
     requests = host.cache(keys.IMAGE, ImageRequest)
     statuses = host.cache(keys.STATUS_IMAGE, ImageStatus)
     election = Election(host.store, "image", f"{host.settings.host.name}:{os.getpid()}", host.metrics)
-    leadership = Leadership(election, (requests, statuses))
+    files = host.cache(keys.FILE, UploadedFile)
+    leadership = Leadership(election, (requests, statuses, files))
     driver = ImageDriver(Records(host.store, requests, statuses, leadership), images, workshop, host.settings.image)
     controller = Controller(host.store, requests, statuses, plan, driver, host.metrics, leadership.guard)
     log = EventLog(host.store, keys.IMAGE_REPORTER, host.settings.event.ttl_s)
@@ -42,11 +51,45 @@ def wire(host: daemon.Daemon) -> None:
     host.at_stop(leadership.wake)
     host.start("requests", requests.run)
     host.start("statuses", statuses.run)
-    host.start("leadership", lambda stop: leadership.run(stop, controller.look_at_all))
+    files.subscribe(lambda key: _look_at_images_of(key, files, requests, controller.look))
+    scan = _wire_scanner(host, files, leadership)
+
+    def begin() -> None:
+        controller.look_at_all()
+        scan()
+
+    host.start("leadership", lambda stop: leadership.run(stop, begin))
     host.start("look through", controller.look_through)
     for number in range(_WORKERS):
         host.start(f"worker {number}", controller.work)
     host.start("election", election.run)
+
+
+def _look_at_images_of(
+    file_key: str, files: Cache[UploadedFile], requests: Cache[ImageRequest], look: Callable[[str], None]
+) -> None:
+    """A file is whole: the images that are wanted from it need not wait for their next try."""
+    if cached := files.get(file_key):
+        wanted = (cached.record.owner, cached.record.name)
+        for key, request in requests.records().items():
+            if (request.record.uploaded_by, request.record.file) == wanted:
+                look(keys.last_part(key))
+
+
+def _wire_scanner(host: daemon.Daemon, files: Cache[UploadedFile], leadership: Leadership) -> Callable[[], None]:
+    """What finds uploaded files; returns what has it look at all of them."""
+    image = host.settings.image
+    driver = FileDriver(image.upload_directory, UploadFolders(image.upload_directory, FolderLimits(0, 0)))
+    scanner = Controller(host.store, NoRequests(), files, plan_file, driver, host.metrics, leadership.guard)
+    watch = FolderWatch(image.upload_directory, Hints(scanner.look, driver.known_of, scanner.look_at_all))
+    host.at_stop(scanner.close)
+    host.at_stop(watch.wake)
+    host.start("files", files.run)
+    host.start("folder watch", watch.run)
+    host.start("look through files", scanner.look_through)
+    for number in range(_SCANNERS):
+        host.start(f"scanner {number}", scanner.work)
+    return scanner.look_at_all
 
 
 def main() -> None:

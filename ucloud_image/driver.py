@@ -4,26 +4,30 @@ Templates change only under a lock and while etcd confirms the leadership, so th
 and wakes up late can't put its template in place of its successor's.
 """
 
+import logging
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from common import admission
 from common.cache import Cache
-from common.errors import Conflict, LeadershipLost, TemporaryError
-from common.schemas.image import ImageRequest, ImageRequested, ImageStatus
+from common.errors import Conflict, LeadershipLost, TemporaryError, UcloudError
+from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
 from common.settings import ImageSettings
 from common.storage import ImageStore
-from common.store import Store
+from common.store import Put, Store, unchanged
 from ucloud_image import qemu_img
 from ucloud_image.leadership import Leadership
 from ucloud_image.plan import Action, Discard, Facts, Install, Observed, Prepare, Release, RemoveTemplate
+from ucloud_image.progress import progress
 from ucloud_image.qcow2 import Refused
 from ucloud_image.qcow2_tables import Contents, check_file
 from ucloud_image.upload import Copied, CopyReader, check_upload, copy_upload, open_upload, size_of_copy
 from ucloud_image.workshop import Workshop
 
+_log = logging.getLogger(__name__)
 _MIB = 1024 * 1024
 _SECTOR_BYTES = 512
 
@@ -91,17 +95,20 @@ class ImageDriver:
         folder = self._workshop.make_folder(name)
         try:
             template = folder / "template.qcow2"
-            facts = self._make_template(action, folder / "upload", template)
+            facts = self._make_template(name, action, folder / "upload", template)
         except BaseException:
             self._workshop.remove(folder)
             raise
         self._prepared[name] = _Prepared(folder, template, facts)
 
-    def _make_template(self, action: Prepare, copy: Path, template: Path) -> Facts:
+    def _make_template(self, name: str, action: Prepare, copy: Path, template: Path) -> Facts:
         copied, contents = self._copy(action, copy)
         target = _create(template)
         try:
-            with self._workshop.room(qemu_img.size_of_copy(contents)):
+            with (
+                self._workshop.room(qemu_img.size_of_copy(contents)),
+                progress(template, contents.data_bytes, lambda percent: self._tell(name, percent)),
+            ):
                 qemu_img.convert(copy, template, contents)
             self._check_result(target, contents)
         finally:
@@ -130,6 +137,25 @@ class ImageDriver:
         finally:
             os.close(descriptor)
         return copied, contents
+
+    def _tell(self, name: str, percent: int) -> None:
+        """Say in the status of an image how far it is; whoever reads it can do without, so nothing depends on it."""
+        statuses, guard = self._records.statuses, self._records.leadership.guard()
+        known = statuses.get(statuses.prefix + name)
+        if known is None or guard is None:
+            return
+        before, now = known.record, datetime.now(UTC)
+        since = before.since if before.actual is ImageActual.IMPORTING else now
+        status = before.model_copy(update={"actual": ImageActual.IMPORTING, "percent": percent, "since": since})
+        key = statuses.prefix + name
+        try:
+            revision = self._records.store.commit(
+                [unchanged(key, known.mod_revision), guard], [Put(key, status.to_json())]
+            )
+        except UcloudError as error:
+            _log.info("%s: %d %% could not be told: %s", name, percent, error)
+        else:
+            statuses.note(key, status, revision)
 
     def _install(self, name: str) -> None:
         prepared = self._prepared[name]

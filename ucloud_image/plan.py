@@ -2,7 +2,7 @@
 
 The status in etcd is the journal: what was learnt of an upload (size, digest) is published before its template is
 installed, so whoever finds a template beside it knows whose it is. An import that was interrupted earlier is done
-again from the start.
+again from the start. How far a conversion is, the driver tells while it takes a step (CHECKING, IMPORTING n %).
 """
 
 from dataclasses import dataclass
@@ -98,7 +98,8 @@ def _import(
         return Decision(ready, (Discard(),) if observed.has_leftovers else ())
     if failure and failure.permanent:
         return Decision(_status(request, previous, now, ImageActual.REJECTED, failure.reason))
-    actual = ImageActual.ERROR if failure else ImageActual.IMPORTING
+    well = ImageActual.IMPORTING if observed.prepared else ImageActual.CHECKING
+    actual = ImageActual.ERROR if failure else well
     reason = failure.reason if failure else ""
     status = _status(request, previous, now, actual, reason, observed.prepared)
     if observed.prepared:
@@ -145,6 +146,7 @@ def _status(
         actual=actual,
         reason=reason,
         since=previous.since if previous and previous.actual is actual else now,
+        percent=100 if actual is ImageActual.IMPORTING and facts else 0,
         virtual_size_mib=facts.virtual_size_mib if facts else 0,
         file_size_bytes=facts.file_size_bytes if facts else 0,
         sha256=facts.sha256 if facts else "",

@@ -46,6 +46,8 @@ def open_upload(directory: Path, owner: str, name: str) -> Iterator[int]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise Refused(f"{name} is not a plain file")
+        if status.st_mode & stat.S_ISVTX:
+            raise TemporaryError(f"{name} is still being uploaded")
         if status.st_nlink != 1:
             raise Refused(f"{name} has {status.st_nlink} names (hard links); an upload has one")
         yield descriptor

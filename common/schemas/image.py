@@ -11,7 +11,8 @@ from common.schemas.record import Record
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", max_length=63)]
 
-UploadName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$", max_length=255)]
+UPLOAD_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$"
+UploadName = Annotated[str, StringConstraints(pattern=UPLOAD_NAME_PATTERN, max_length=255)]
 """A file directly inside an upload folder: no slash, no leading dot."""
 
 
@@ -20,6 +21,13 @@ class ImageRequested(StrEnum):
 
     READY = "READY"
     DELETED = "DELETED"
+
+
+class Firmware(StrEnum):
+    """What a guest of an image is started by."""
+
+    BIOS = "BIOS"
+    UEFI = "UEFI"
 
 
 class ImageRequest(Record):
@@ -34,6 +42,12 @@ class ImageRequest(Record):
     requested: ImageRequested = ImageRequested.READY
     public: bool = False
     """Everybody may make VMs from it."""
+    protected: bool = False
+    """It can't be deleted."""
+    min_ram_mib: int = 0
+    min_disk_mib: int = 0
+    """What a VM made from it needs at least, its disk also what the image itself takes."""
+    firmware: Firmware = Firmware.BIOS
     generation: int = 1
     created_at: datetime
 
@@ -43,7 +57,10 @@ class ImageActual(StrEnum):
 
     PENDING = "PENDING"
     """Not yet looked at."""
+    CHECKING = "CHECKING"
+    """A private copy of its file is made and looked through."""
     IMPORTING = "IMPORTING"
+    """The copy was found good, and is brought into the store."""
     READY = "READY"
     REJECTED = "REJECTED"
     """The file was refused; the reason says why. It is not tried again."""
@@ -59,6 +76,8 @@ class ImageStatus(Record):
     actual: ImageActual
     reason: str = ""
     since: datetime
+    percent: int = 0
+    """How far an import is."""
     virtual_size_mib: int = 0
     """The size of the disk that the image describes, rounded up; a VM's root disk is at least this large."""
     file_size_bytes: int = 0

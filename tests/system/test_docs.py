@@ -138,8 +138,8 @@ class Reader:
         command = example.command
         for url in URLS:
             command = command.replace(url, self.cloud.url)
-        for file in re.findall(r"image create .*--file (\S+)", command):
-            shutil.copyfile(first_vm.build_image(), self.cloud.upload_directory(self.name) / file)
+        for file in re.findall(r"image create .*--file \./(\S+)|file upload (\S+)", command):
+            shutil.copyfile(first_vm.build_image(), self.home / "".join(file))
         if example.key or " login " in command:
             return self._in_terminal(command, example.key)
         booting = BOOTS.search(command)

@@ -14,6 +14,7 @@ KINDS = (
     "ucloud-api",
     "ucloud-scheduler",
     "ucloud-image",
+    "ucloud-image-sftp",
     "ucloud-otp",
     "ucloud-host",
     "ucloud-host-alive",

@@ -12,7 +12,15 @@ from devcloud.cloud import Cloud
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMON = "All daemons"
-DAEMONS = ("ucloud-api", "ucloud-otp", "ucloud-scheduler", "ucloud-image", "ucloud-host", "ucloud-vm")
+DAEMONS = (
+    "ucloud-api",
+    "ucloud-otp",
+    "ucloud-scheduler",
+    "ucloud-image",
+    "ucloud-image-sftp",
+    "ucloud-host",
+    "ucloud-vm",
+)
 
 
 def _described() -> dict[str, dict[str, tuple[str, set[str]]]]:
@@ -71,6 +79,13 @@ def test_the_example_scrapes_every_daemon_that_answers(cloud: Cloud) -> None:
         for config in job["static_configs"]
         for target in config["targets"]
     }
-    for program in ("ucloud-scheduler", "ucloud-image", "ucloud-otp", "ucloud-host@h1", "ucloud-vm@h1"):
+    for program in (
+        "ucloud-scheduler",
+        "ucloud-image",
+        "ucloud-image-sftp",
+        "ucloud-otp",
+        "ucloud-host@h1",
+        "ucloud-vm@h1",
+    ):
         port = re.findall(r":(\d+)/healthz", cloud.health_url(program))[0]
         assert (program.partition("@")[0], port) in scraped

@@ -5,6 +5,7 @@ A field's description says what is allowed: a refusal repeats it (ucloud_api.pro
 
 from ucloud_api.models.doctor import Diagnosis, FindingOut, Mend
 from ucloud_api.models.event import EventList, EventQuery, ThingEvent
+from ucloud_api.models.file import File, FileList, FilePath, FileQuery, Upload
 from ucloud_api.models.host import Amounts, Host, HostList, HostPatch, HostPath, OvercommitOut, OvercommitPatch
 from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
 from ucloud_api.models.move import Drain, DrainingVm, Move, PlannedMove, Rebalance, VmMigrate
@@ -57,6 +58,10 @@ __all__ = [
     "EventList",
     "EventOut",
     "EventQuery",
+    "File",
+    "FileList",
+    "FilePath",
+    "FileQuery",
     "FindingOut",
     "Host",
     "HostList",
@@ -119,6 +124,7 @@ __all__ = [
     "SshKeyPath",
     "ThingEvent",
     "ThingPath",
+    "Upload",
     "User",
     "UserCreate",
     "UserList",

@@ -6,12 +6,16 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from common.schemas.image import ImageActual, ImageName, ImageRequested, UploadName
+from common.schemas.image import Firmware, ImageActual, ImageName, ImageRequested, UploadName
 from common.schemas.owner import OwnerName
-from ucloud_api.models.shared import OWNER, In, ListQuery, Out, SizeOut
+from ucloud_api.models.shared import MAX_MIB, OWNER, In, ListQuery, Out, SizeIn, SizeOut
 
 _IMAGE_NAME = "1 to 63 lower-case letters, digits, dots, hyphens and underscores; a letter or digit at either end."
 _PUBLIC = "True: everybody may see it and make VMs from it. Only an admin may say so."
+_PROTECTED = "True: it can't be deleted."
+_MIN_RAM = "The least memory of a VM made from it; 0: any."
+_MIN_DISK = "The least root disk of a VM made from it, which is never smaller than the image; 0: any."
+_FIRMWARE = "What its guests are started by: BIOS or UEFI."
 
 
 class ImageCreate(In):
@@ -26,6 +30,10 @@ class ImageCreate(In):
         ),
     ]
     public: Annotated[bool, Field(strict=True, description=_PUBLIC)] = False
+    protected: Annotated[bool, Field(strict=True, description=_PROTECTED)] = False
+    min_ram: Annotated[SizeIn, Field(ge=0, le=MAX_MIB, description=_MIN_RAM)] = 0
+    min_disk: Annotated[SizeIn, Field(ge=0, le=MAX_MIB, description=_MIN_DISK)] = 0
+    firmware: Annotated[Firmware, Field(description=_FIRMWARE)] = Firmware.BIOS
 
 
 class ImagePatch(In):
@@ -35,10 +43,14 @@ class ImagePatch(In):
 
     name: Annotated[ImageName | None, Field(description=_IMAGE_NAME)] = None
     public: Annotated[bool | None, Field(strict=True, description=_PUBLIC)] = None
+    protected: Annotated[bool | None, Field(strict=True, description=_PROTECTED)] = None
+    min_ram: Annotated[SizeIn | None, Field(description=_MIN_RAM)] = None
+    min_disk: Annotated[SizeIn | None, Field(description=_MIN_DISK)] = None
+    firmware: Annotated[Firmware | None, Field(description=_FIRMWARE)] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.name is None and self.public is None:
+        if all(getattr(self, field) is None for field in ImagePatch.model_fields):
             raise PydanticCustomError("empty", "changes nothing", {"allowed": list(ImagePatch.model_fields)})
         return self
 
@@ -58,9 +70,14 @@ class Image(Out):
     owner: str
     file: str
     public: bool
+    protected: bool
+    min_ram: SizeOut
+    min_disk: SizeOut
+    firmware: Firmware
     requested: ImageRequested
     status: ImageActual
     reason: Annotated[str, Field(description="Why it is not READY.")]
+    percent: Annotated[int, Field(description="How far it is while it is IMPORTING.")]
     generation: int
     created_at: datetime
     virtual_size: Annotated[SizeOut, Field(description="The smallest root disk; 0 until it is READY.")]

@@ -17,6 +17,8 @@ EXPOSURE = {
     "ucloud-api.service": 15,
     "ucloud-scheduler.service": 15,
     "ucloud-otp.service": 15,
+    # A user of its own, no capabilities; it writes into the upload folders.
+    "ucloud-image-sftp.service": 15,
     # A user of its own that opens raw sockets, as it answers guests out of their taps.
     "ucloud-ipam.service": 20,
     # A user of its own that may take port 80.

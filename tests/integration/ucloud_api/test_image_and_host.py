@@ -52,6 +52,42 @@ def test_an_image_in_use_stays_and_its_users_are_named(api: FlaskClient, world: 
     assert "DELETING" in late.get_json()["detail"]
 
 
+def test_a_protected_image_stays_until_it_is_unprotected(api: FlaskClient, world: World) -> None:
+    image = world.add_image()
+    assert api.patch(f"/v1/image/{image}", json={"protected": True}).get_json()["protected"] is True
+    refused = api.delete(f"/v1/image/{image}")
+    assert refused.status_code == 409
+    assert refused.get_json()["type"] == "urn:ucloud:problem:image-protected"
+    assert api.get(f"/v1/image/{image}").get_json()["requested"] == "READY"
+    api.patch(f"/v1/image/{image}", json={"protected": False})
+    assert api.delete(f"/v1/image/{image}").status_code == 202
+
+
+def test_a_vm_has_at_least_what_its_image_needs(api: FlaskClient, world: World) -> None:
+    body = {"name": "d", "file": "d.qcow2", "min_ram": "768MiB", "min_disk": 6, "firmware": "UEFI", "public": True}
+    made = api.post("/v1/image", json=body).get_json()
+    assert (made["min_ram"], made["min_disk"], made["firmware"]) == ("768MiB", 6, "UEFI")
+    world.set_image(made["uuid"], ImageActual.READY, size_mib=2048)
+    for specs, field in (({"ram": "512MiB", "ssd": 6}, "specs.ram"), ({"ram": 1, "ssd": 5}, "specs.ssd")):
+        refused = api.post("/v1/vm", json={"specs": {"cpu": 1, **specs}, "image": "d"})
+        assert refused.status_code == 422
+        (error,) = refused.get_json()["errors"]
+        assert (error["field"], error["allowed"]) == (
+            field,
+            f"at least {'768 MiB' if field == 'specs.ram' else '6 GiB'}",
+        )
+    vm = api.post("/v1/vm", json={"specs": {"cpu": 1, "ram": 1, "ssd": 6}, "image": "d"}).get_json()
+    world.add_host()
+    world.run(vm["uuid"])
+    path = f"/v1/vm/{vm['uuid']}"
+    wait_for("it runs", lambda: api.get(path).get_json()["status"] == "RUNNING", DEADLINE_S)
+    assert api.patch(path, json={"specs": {"ram": "512MiB"}}).status_code == 422
+    assert api.patch(path, json={"specs": {"ram": "800MiB"}}).status_code == 202
+    assert api.patch(f"/v1/image/{made['uuid']}", json={"min_ram": 2}).get_json()["min_ram"] == 2
+    assert api.patch(path, json={"specs": {"cpu": 2}}).status_code == 202
+    assert api.patch(f"/v1/image/{made['uuid']}", json={"firmware": "EFI"}).status_code == 422
+
+
 def test_images_are_filtered(api: FlaskClient, world: World) -> None:
     world.add_image("a", owner="ann")
     world.set_image(world.add_image("b"), ImageActual.ERROR)

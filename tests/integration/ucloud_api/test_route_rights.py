@@ -4,6 +4,7 @@ Whoever is refused changes nothing in etcd. A stranger is told of a project's th
 are not.
 """
 
+import base64
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ from flask.testing import FlaskClient
 
 from common import keys
 from common.cache import Cache
+from common.schemas.file import UploadedFile
 from common.schemas.project import Project, Role
 from common.schemas.vm import Actual, Console
 from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
 from tests.unit.common.schemas.test_ssh_key import ED25519
+from ucloud_api import tus
 from ucloud_api.route_rights import RIGHTS, Right
 from ucloud_api.sessions import digest, id_of
 from ucloud_api.state import State
@@ -50,10 +53,17 @@ INSTEAD: dict[str, tuple[int, ...]] = {
     "GET /v1/vm/{uuid}/screenshot": (502,),
     "GET /v1/vm/{uuid}/console": (400,),  # nor a connection that could become a websocket
     "GET /v1/rebalance": (404,),  # nor a scheduler
+    "POST /v1/file": (503,),  # nor an upload server
+    "DELETE /v1/file/{owner}/{name}": (503,),
+    **{f"{method} /v1/file/{{owner}}/{{name}}/upload": (503,) for method in ("GET", "PATCH", "DELETE")},
     "POST /v1/host/{name}/confirm-dead": (409,),  # it is not silent
 }
 """What those are answered who may, where it can't be done here."""
-UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
+HEADERS = {
+    "GET /v1/vm/{uuid}/console": {"Connection": "Upgrade", "Upgrade": "websocket"},
+    "POST /v1/file": {tus.LENGTH: "1", tus.METADATA: f"filename {base64.b64encode(b'f').decode()}"},
+    "PATCH /v1/file/{owner}/{name}/upload": {tus.OFFSET: "0", "Content-Type": "application/offset+octet-stream"},
+}
 
 
 def _bodies(number: int) -> dict[str, Any]:
@@ -128,6 +138,8 @@ class Cloud:
         match kind:
             case "user":
                 return self._user(route, number)
+            case "file":
+                return self._file(number)
             case "project":
                 return self._project(route, number)
             case "host":
@@ -152,6 +164,12 @@ class Cloud:
             self.world.add_account(f"user-{number}")
             return {"name": f"user-{number}"}
         return {"name": "owner", "key_name": f"key-{number}"}
+
+    def _file(self, number: int) -> dict[str, str]:
+        name, now = f"secret-file-{number}", datetime.now(UTC)
+        file = UploadedFile(owner="owner", name=name, size_bytes=1, sha256="ab", modified_at=now, stamp="1")
+        self.world.put(keys.file("owner", name), file)
+        return {"owner": "owner", "name": name}
 
     def _project(self, route: str, number: int) -> dict[str, str]:
         self.write_project()
@@ -206,8 +224,7 @@ def _routes(client: FlaskClient) -> list[tuple[str, Right]]:
 def _asked(cloud: Cloud, caller: str, route: str, parameters: dict[str, str]) -> Any:
     method, template = route.split()
     body = _bodies(next(cloud.numbers)).get(route)
-    headers = UPGRADE if route.endswith("/console") else {}
-    return cloud.ask(caller, method, template.format(**parameters), body, headers)
+    return cloud.ask(caller, method, template.format(**parameters), body, HEADERS.get(route))
 
 
 def test_each_route_is_for_whom_its_right_says(cloud: Cloud) -> None:

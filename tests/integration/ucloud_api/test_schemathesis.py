@@ -3,6 +3,7 @@
 Each owner's things have names and uuids that nobody else may ever be shown: they are looked for in every answer.
 """
 
+import base64
 import random
 import uuid
 from collections import Counter
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import requests
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, settings, strategies
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Err
 from schemathesis.specs.openapi.checks import (
@@ -26,6 +27,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from common import keys
+from common.schemas.file import UploadedFile
 from common.schemas.owner import project_owner
 from common.schemas.project import Project, Role
 from common.schemas.user import Quota
@@ -34,7 +36,9 @@ from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer
+from tests.integration.upload_server import SftpServer, SftpUsers
 from tests.unit.common.schemas.test_ssh_key import ED25519
+from ucloud_api import tus
 
 EXAMPLES = 12
 SLOW = {"GET /v1/doctor": 2, "POST /v1/doctor": 2}
@@ -47,6 +51,7 @@ CHECKS = [
     response_headers_conformance,
 ]
 SPECS = {"cpu": 1, "ram": 1, "ssd": 4}
+schemathesis.openapi.media_type(tus.MEDIA_TYPE, strategies.binary(max_size=64))
 CALLERS = ("nobody", "ann", "bob", "admin")
 
 
@@ -61,7 +66,7 @@ class Cloud:
     uuids: list[str] = field(default_factory=list)
 
     def plant(self, owner: str) -> None:
-        """Two VMs, one of which runs, a private image, a network, a security group, an ssh key, and a project."""
+        """Two VMs, one of which runs, a private image, files, a network, a security group, an ssh key, a project."""
         headers = bearer(self.world.log_in(owner))
         image = self.world.add_image(f"canary-image-of-{owner}", owner=owner, public=False)
         planted = {f"canary-image-of-{owner}", image}
@@ -86,7 +91,7 @@ class Cloud:
         key = make(
             f"user/{owner}/ssh-key", name=f"canary-key-of-{owner}", key=ED25519.replace("ann@", f"canary-{owner}@")
         )
-        planted |= {network["prefix"], key["key"].split()[2]}
+        planted |= {network["prefix"], key["key"].split()[2], *self._plant_files(owner, headers)}
         for number in range(2):
             wanted = [{"network": network["uuid"], "security_groups": [group["uuid"]]}] if number else []
             body = {"name": f"canary-{number}-of-{owner}", "specs": SPECS, "image": "debian", "networks": wanted}
@@ -99,6 +104,20 @@ class Cloud:
         """Whether a project is known, whichever worker answers."""
         asked = (requests.get(f"{self.url}/v1/project/{project}", headers=headers, timeout=10) for _ in range(12))
         return all(answer.ok for answer in asked)
+
+    def _plant_files(self, owner: str, headers: dict[str, str]) -> tuple[str, str]:
+        """A file that is whole, and an upload under way."""
+        whole, part = f"canary-file-of-{owner}", f"canary-part-of-{owner}"
+        record = UploadedFile(
+            owner=owner, name=whole, size_bytes=1, sha256="ab", modified_at=datetime.now(UTC), stamp="1"
+        )
+        self.world.put(keys.file(owner, whole), record)
+        metadata = f"filename {base64.b64encode(part.encode()).decode()}"
+        begun = requests.post(
+            f"{self.url}/v1/file", headers={**headers, tus.LENGTH: "9", tus.METADATA: metadata}, timeout=10
+        )
+        assert begun.status_code == 201, begun.text
+        return whole, part
 
     def headers_of(self, caller: str) -> dict[str, str]:
         """A fresh session, as a test may have ended the last one."""
@@ -117,10 +136,12 @@ def cloud(etcd: EtcdCluster, world: World, tmp_path: Path) -> Iterator[Cloud]:
         "UCLOUD_OTP_URL": f"{otp.url}verify/",
         "UCLOUD_OTP_SEED_FILE": str(seed_file),
     }
+    server = SftpServer(SftpUsers(world.store, tmp_path), tmp_path, etcd)
     daemon = DaemonProcess("ucloud_api", tmp_path / "api.log", environment)
     daemon.port = port
     try:
         otp.daemon.wait_healthy()
+        server.wait_healthy()
         daemon.wait_healthy()
         world.add_host()
         world.add_account("admin", is_admin=True)
@@ -134,6 +155,7 @@ def cloud(etcd: EtcdCluster, world: World, tmp_path: Path) -> Iterator[Cloud]:
         yield cloud
     finally:
         daemon.close()
+        server.close()
         otp.daemon.close()
 
 

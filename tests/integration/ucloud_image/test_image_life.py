@@ -3,8 +3,10 @@
 import json
 import os
 import subprocess
+import threading
 
-from common.schemas.image import ImageActual
+from common import keys
+from common.schemas.image import ImageActual, ImageStatus
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 from devcloud.waiting import wait_for
@@ -24,6 +26,24 @@ def test_a_good_upload_becomes_a_template(images: Images, start_daemon: StartIma
     assert template.stat().st_mode & 0o777 == 0o444
     assert (template.stat().st_uid, template.stat().st_nlink) == (os.geteuid(), 1)
     assert images.work_left() == []
+
+
+def test_an_import_tells_how_far_it_is(images: Images, start_daemon: StartImageDaemon) -> None:
+    images.make_good("debian.qcow2")
+    start_daemon()
+    before = images.store.list(keys.IMAGE).revision
+    request = images.request("debian.qcow2")
+    images.wait_status(request)
+    told: list[tuple[ImageActual, int]] = []
+    stop = threading.Event()
+    for news in images.store.watch(keys.image_status(request.uuid), before + 1, stop):
+        statuses = [ImageStatus.read(change.key, change.value) for change in news.changes if change.value]
+        told += [(status.actual, status.percent) for status in statuses]
+        if told and told[-1][0] is ImageActual.READY:
+            stop.set()
+            break
+    assert told[:2] == [(ImageActual.CHECKING, 0), (ImageActual.IMPORTING, 0)]
+    assert told[-2:] == [(ImageActual.IMPORTING, 100), (ImageActual.READY, 0)]
 
 
 def test_only_the_contents_of_the_disk_get_into_the_template(images: Images, start_daemon: StartImageDaemon) -> None:

@@ -27,7 +27,7 @@ def test_it_is_said_of_every_kind_of_key_who_writes_it(name: str, kind: str) -> 
 def test_every_function_that_names_a_key_has_a_sample() -> None:
     sampled = {sample.partition("(")[0] for sample in (*KEYS_OF_H1, *OTHER_KEYS)}
     prefixes = {"placements", "vm_statuses", "network_statuses", "image_uses", "names", "charges", "endpoints"}
-    prefixes |= {"addresses", "group_members", "group_uses", "ssh_keys", "events", "events_of", "login_doors"}
+    prefixes |= {"addresses", "group_members", "group_uses", "ssh_keys", "events", "events_of", "login_doors", "files"}
     of_keys = {"name_parts", "reporter_of", "kind_and_thing", "last_part", "host_and_vm"}
     functions = {name for name, value in vars(keys).items() if callable(value)}
     assert functions - sampled - prefixes - of_keys == set(), "add a key of its kind to tests/samples.py"

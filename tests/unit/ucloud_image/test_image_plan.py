@@ -37,6 +37,7 @@ def _status(actual: ImageActual, reason: str = "", facts: Facts | None = None, g
     return ImageStatus(generation=generation, actual=actual, reason=reason, since=EARLIER, **values)
 
 
+CHECKING = _status(ImageActual.CHECKING)
 IMPORTING = _status(ImageActual.IMPORTING)
 KNOWN = _status(ImageActual.IMPORTING, facts=FACTS)
 READY = _status(ImageActual.READY, facts=FACTS)
@@ -44,21 +45,21 @@ REJECTED = _status(ImageActual.REJECTED, "it is encrypted")
 PREPARE = Prepare("alice", "d.qcow2")
 
 TABLE = [
-    ("new", NOTHING, None, None, ImageActual.IMPORTING, (PREPARE,)),
-    ("leftovers of a killed import", LEFTOVERS, IMPORTING, None, ImageActual.IMPORTING, (PREPARE,)),
-    ("checked: published, then installed", PREPARED, IMPORTING, None, ImageActual.IMPORTING, (Install(),)),
+    ("new", NOTHING, None, None, ImageActual.CHECKING, (PREPARE,)),
+    ("leftovers of a killed import", LEFTOVERS, IMPORTING, None, ImageActual.CHECKING, (PREPARE,)),
+    ("checked: published, then installed", PREPARED, CHECKING, None, ImageActual.IMPORTING, (Install(),)),
     ("installed", TEMPLATE, KNOWN, None, ImageActual.READY, ()),
-    ("killed before the installation", NOTHING, KNOWN, None, ImageActual.IMPORTING, (PREPARE,)),
+    ("killed before the installation", NOTHING, KNOWN, None, ImageActual.CHECKING, (PREPARE,)),
     ("ready", TEMPLATE, READY, None, ImageActual.READY, ()),
-    ("ready, yet its template is lost", NOTHING, READY, None, ImageActual.IMPORTING, (PREPARE,)),
-    ("a template of unknown origin", TEMPLATE, None, None, ImageActual.IMPORTING, (RemoveTemplate(),)),
+    ("ready, yet its template is lost", NOTHING, READY, None, ImageActual.CHECKING, (PREPARE,)),
+    ("a template of unknown origin", TEMPLATE, None, None, ImageActual.CHECKING, (RemoveTemplate(),)),
     ("a template older than what is prepared", replace(PREPARED, has_template=True), KNOWN, None,
      ImageActual.IMPORTING, (Install(),)),
     ("refused now", NOTHING, IMPORTING, PERMANENT, ImageActual.REJECTED, ()),
     ("refused before", NOTHING, REJECTED, None, ImageActual.REJECTED, ()),
     ("refused, with leftovers", LEFTOVERS, REJECTED, None, ImageActual.REJECTED, (Discard(),)),
     ("refused for an earlier request", NOTHING, _status(ImageActual.REJECTED, generation=0), None,
-     ImageActual.IMPORTING, (PREPARE,)),
+     ImageActual.CHECKING, (PREPARE,)),
     ("failed for now", NOTHING, IMPORTING, PASSING, ImageActual.ERROR, (PREPARE,)),
     ("installation failed for now", PREPARED, KNOWN, PASSING, ImageActual.ERROR, (Install(),)),
 ]  # fmt: skip
