@@ -6,6 +6,7 @@ The addresses are a /48 of RFC 4193 (its 40 random bits are the cloud's id), so 
 
 import subprocess
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
 
 from devcloud.errors import DevcloudError
@@ -23,7 +24,8 @@ class Network:
     @property
     def control_address(self) -> str:
         """This machine's own address in the cloud's network."""
-        return f"{self._prefix}::ffff"
+        # In canonical form: gRPC compares it, as it is written, with the certificate's.
+        return str(IPv6Address(f"{self._prefix}::ffff"))
 
     @property
     def hosts(self) -> str:

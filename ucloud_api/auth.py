@@ -13,7 +13,7 @@ from flask import g, request
 from common import keys
 from common.cache import Cache, Cached
 from common.schemas.owner import project_owner
-from common.schemas.project import Role, stronger
+from common.schemas.project import MemberRole, stronger
 from common.schemas.record import Record
 from common.schemas.user import Account, Session, Source
 from common.throttle import network_of
@@ -36,7 +36,7 @@ class Caller:
 
     user: str
     is_admin: bool
-    roles: Mapping[str, Role] = field(default_factory=dict, hash=False)
+    roles: Mapping[str, MemberRole] = field(default_factory=dict, hash=False)
     """In projects, by the owner ("project:web") that each of them is."""
 
     def may_see(self, owner: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from common.cache import Cache
 from common.schemas.owner import project_owner
-from common.schemas.project import Project, Role
+from common.schemas.project import MemberRole, Project
 from common.schemas.user import Account
 
 
@@ -16,8 +16,8 @@ class Memberships:
         self._projects = projects
         self._tell = tell
         self._lock = threading.Lock()
-        self._members: dict[str, Mapping[str, Role]] = {}
-        self._of_user: dict[str, Mapping[str, Role]] = {}
+        self._members: dict[str, Mapping[str, MemberRole]] = {}
+        self._of_user: dict[str, Mapping[str, MemberRole]] = {}
         self._changed_at: dict[str, int] = {}
 
     def update(self, key: str) -> None:
@@ -25,7 +25,7 @@ class Memberships:
         cached = self._projects.get(key)
         with self._lock:
             before = self._members.get(key, {})
-            now: Mapping[str, Role] = cached.record.members if cached else {}
+            now: Mapping[str, MemberRole] = cached.record.members if cached else {}
             changed = [user for user in before.keys() | now.keys() if before.get(user) != now.get(user)]
             owner = project_owner(key.removeprefix(self._projects.prefix))
             revision = cached.mod_revision if cached else self._projects.revision
@@ -37,7 +37,7 @@ class Memberships:
         for user in changed:
             self._tell(user)
 
-    def of(self, user: str) -> Mapping[str, Role]:
+    def of(self, user: str) -> Mapping[str, MemberRole]:
         """A user's roles."""
         return self._of_user.get(user, {})
 
@@ -46,6 +46,6 @@ class Memberships:
         return self._changed_at.get(user, 0)
 
 
-def extra_memberships(_account: Account) -> Mapping[str, Role]:
+def extra_memberships(_account: Account) -> Mapping[str, MemberRole]:
     """What else than their records puts a user into projects, by their names: nothing yet."""
     return {}

@@ -14,7 +14,7 @@ from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict
 from common.schemas.owner import project_owner
-from common.schemas.project import MOST_MEMBERS, Project, Role
+from common.schemas.project import MOST_MEMBERS, MemberRole, Project
 from common.schemas.user import Amounts
 from common.store import Listing, Put, absent, present
 from ucloud_api import models
@@ -66,7 +66,7 @@ def _check_may_see(name: str) -> Caller:
 def _check_may_manage(name: str) -> Caller:
     """The caller, an owner or an admin; ApiProblem (404, 403)."""
     caller = _check_may_see(name)
-    if not caller.is_admin and caller.roles.get(project_owner(name)) is not Role.OWNER:
+    if not caller.is_admin and caller.roles.get(project_owner(name)) is not MemberRole.OWNER:
         raise ApiProblem(403, "owners-only", f'only an owner of the project "{name}", or an admin, may do this')
     return caller
 
@@ -89,11 +89,11 @@ def create(body: models.ProjectCreate) -> Response:
     owner = body.owner or caller.user
     project = Project(
         name=body.name,
-        members={owner: Role.OWNER},
+        members={owner: MemberRole.OWNER},
         quota=quota_of(body.quota, DEFAULT_QUOTA),
         created_at=datetime.now(UTC),
     )
-    role = Role.OWNER if owner == caller.user else None
+    role = MemberRole.OWNER if owner == caller.user else None
     resource = _resource(project, Amounts(), caller).model_copy(update={"role": role}).model_dump_json().encode()
 
     def draft() -> tuple[bytes, Step]:
@@ -246,9 +246,9 @@ def _check_is_member(project: Project, user: str) -> None:
         raise not_found("member", user)
 
 
-def _check_owner_stays(project: Project, members: Mapping[str, Role]) -> None:
+def _check_owner_stays(project: Project, members: Mapping[str, MemberRole]) -> None:
     """ApiProblem (409) when nobody would be left who could say who is in the project."""
-    if Role.OWNER not in members.values():
+    if MemberRole.OWNER not in members.values():
         raise ApiProblem(409, "last-owner", f'the project "{project.name}" has no other owner: make another one first')
 
 

@@ -11,7 +11,7 @@ MOST_MEMBERS = 256
 """Of a project: all of them are in one record."""
 
 
-class Role(StrEnum):
+class MemberRole(StrEnum):
     """What a member of a project may do."""
 
     OWNER = "owner"
@@ -24,19 +24,19 @@ class Role(StrEnum):
     @property
     def may_change(self) -> bool:
         """Whether it may do more with things than see them."""
-        return self is not Role.READER
+        return self is not MemberRole.READER
 
 
-def stronger(one: Role, other: Role) -> Role:
+def stronger(one: MemberRole, other: MemberRole) -> MemberRole:
     """The one of two roles that may do more."""
-    return min(one, other, key=list(Role).index)
+    return min(one, other, key=list(MemberRole).index)
 
 
 class Project(Record):
     """`/v1/project/<name>`, written by ucloud_api. One of its members is an owner, always."""
 
     name: ProjectName
-    members: dict[UserName, Role]
+    members: dict[UserName, MemberRole]
     quota: Quota | None = None
     """The most that may be charged to it; None: there is no limit."""
     generation: int = 1

@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.schemas.owner import ProjectName, UserName
-from common.schemas.project import Role
+from common.schemas.project import MemberRole
 from ucloud_api.models.shared import USER_NAME, In, Out
 from ucloud_api.models.user import Quota, QuotaIn
 
@@ -48,13 +48,13 @@ class MemberCreate(In):
     """Who becomes a member, and as what."""
 
     user: Annotated[UserName, Field(description="The name of a user.")]
-    role: Annotated[Role, Field(description=_ROLE)] = Role.MEMBER
+    role: Annotated[MemberRole, Field(description=_ROLE)] = MemberRole.MEMBER
 
 
 class MemberPatch(In):
     """What a member becomes."""
 
-    role: Annotated[Role, Field(description=_ROLE)]
+    role: Annotated[MemberRole, Field(description=_ROLE)]
 
 
 class MemberPath(ProjectPath):
@@ -67,7 +67,7 @@ class Member(Out):
     """A member of a project."""
 
     user: str
-    role: Role
+    role: MemberRole
 
 
 class Project(Out):
@@ -75,7 +75,7 @@ class Project(Out):
 
     name: str
     owner: Annotated[str, Field(description='What its things are owned by: "project:NAME".')]
-    role: Annotated[Role | None, Field(description="What the caller is in it; null: an admin from outside.")]
+    role: Annotated[MemberRole | None, Field(description="What the caller is in it; null: an admin from outside.")]
     members: Annotated[tuple[Member, ...], Field(description="By name.")]
     quota: Annotated[Quota | None, Field(description="Null: no limit.")]
     used: Annotated[Quota, Field(description="The sum of what is charged for its VMs.")]

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from common import keys
 from common.schemas.image import ImageRequest
-from common.schemas.project import Project, Role
+from common.schemas.project import MemberRole, Project
 from common.schemas.user import Quota
 from common.store import Store
 from tests.integration.daemons import DaemonProcess
@@ -228,7 +228,7 @@ def test_who_is_in_too_many_projects_to_leave_them_at_once_is_told_so(
 ) -> None:
     admin = people("admin")
     for number in range(65):
-        members = {"ann": Role.OWNER, "zoe": Role.READER}
+        members = {"ann": MemberRole.OWNER, "zoe": MemberRole.READER}
         project = Project(name=f"p{number}", members=members, created_at=datetime.now(UTC))
         world.put(keys.project(project.name), project)
     assert _error(admin("DELETE", "/v1/user/zoe")) == (409, "in-many-projects")

@@ -17,7 +17,7 @@ from flask.testing import FlaskClient
 from common import keys
 from common.cache import Cache
 from common.schemas.file import UploadedFile
-from common.schemas.project import Project, Role
+from common.schemas.project import MemberRole, Project
 from common.schemas.vm import Actual, Console
 from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
@@ -119,7 +119,12 @@ class Cloud:
 
     def write_project(self, name: str = PROJECT) -> None:
         """The project as it is at first."""
-        members = {"reader": Role.READER, "member": Role.MEMBER, "owner": Role.OWNER, "temp": Role.MEMBER}
+        members = {
+            "reader": MemberRole.READER,
+            "member": MemberRole.MEMBER,
+            "owner": MemberRole.OWNER,
+            "temp": MemberRole.MEMBER,
+        }
         self.world.put(keys.project(name), Project(name=name, members=members, created_at=datetime.now(UTC)))
 
     def ask(self, caller: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:

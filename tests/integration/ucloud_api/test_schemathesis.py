@@ -29,7 +29,7 @@ from schemathesis.specs.openapi.checks import (
 from common import keys
 from common.schemas.file import UploadedFile
 from common.schemas.owner import project_owner
-from common.schemas.project import Project, Role
+from common.schemas.project import MemberRole, Project
 from common.schemas.user import Quota
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
@@ -81,7 +81,8 @@ class Cloud:
 
         project = f"canary-project-of-{owner}"
         self.world.put(
-            keys.project(project), Project(name=project, members={owner: Role.OWNER}, created_at=datetime.now(UTC))
+            keys.project(project),
+            Project(name=project, members={owner: MemberRole.OWNER}, created_at=datetime.now(UTC)),
         )
         wait_for("the project", lambda: self.is_member(project, headers), 10)
         shared = make("network", name=f"canary-net-of-{project}", owner=project_owner(project))

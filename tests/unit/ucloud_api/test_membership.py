@@ -7,7 +7,7 @@ import pytest
 
 from common import keys
 from common.cache import Cache, Cached
-from common.schemas.project import Project, Role
+from common.schemas.project import MemberRole, Project
 from ucloud_api.membership import Memberships
 
 
@@ -32,7 +32,7 @@ class World:
         self.told: list[str] = []
         self.memberships = Memberships(cast(Cache[Project], self.projects), self.told.append)
 
-    def put(self, name: str, **members: Role) -> None:
+    def put(self, name: str, **members: MemberRole) -> None:
         self.projects.revision += 1
         at = self.projects.revision
         project = Project(name=name, members=members, created_at=datetime.now(UTC))
@@ -51,30 +51,30 @@ def world() -> World:
 
 
 def test_roles_come_and_go_with_the_projects(world: World) -> None:
-    world.put("web", ann=Role.OWNER, bob=Role.READER)
-    world.put("db", bob=Role.OWNER)
-    assert world.memberships.of("ann") == {"project:web": Role.OWNER}
-    assert world.memberships.of("bob") == {"project:web": Role.READER, "project:db": Role.OWNER}
-    world.put("web", ann=Role.OWNER)
-    assert world.memberships.of("bob") == {"project:db": Role.OWNER}
+    world.put("web", ann=MemberRole.OWNER, bob=MemberRole.READER)
+    world.put("db", bob=MemberRole.OWNER)
+    assert world.memberships.of("ann") == {"project:web": MemberRole.OWNER}
+    assert world.memberships.of("bob") == {"project:web": MemberRole.READER, "project:db": MemberRole.OWNER}
+    world.put("web", ann=MemberRole.OWNER)
+    assert world.memberships.of("bob") == {"project:db": MemberRole.OWNER}
     world.remove("db")
     assert world.memberships.of("bob") == {}
     assert world.memberships.of("zoe") == {}
 
 
 def test_only_those_are_told_whose_rights_changed(world: World) -> None:
-    world.put("web", ann=Role.OWNER, bob=Role.READER)
+    world.put("web", ann=MemberRole.OWNER, bob=MemberRole.READER)
     world.told.clear()
-    world.put("web", ann=Role.OWNER, bob=Role.MEMBER)
+    world.put("web", ann=MemberRole.OWNER, bob=MemberRole.MEMBER)
     assert world.told == ["bob"]
     world.told.clear()
-    world.put("web", ann=Role.OWNER, bob=Role.MEMBER)
+    world.put("web", ann=MemberRole.OWNER, bob=MemberRole.MEMBER)
     assert world.told == []
 
 
 def test_it_is_known_since_when_somebody_has_the_rights_that_it_has(world: World) -> None:
-    world.put("web", ann=Role.OWNER)
-    world.put("web", ann=Role.OWNER, bob=Role.READER)
+    world.put("web", ann=MemberRole.OWNER)
+    world.put("web", ann=MemberRole.OWNER, bob=MemberRole.READER)
     assert [world.memberships.changed_at(user) for user in ("ann", "bob", "zoe")] == [1, 2, 0]
-    world.put("web", ann=Role.OWNER)
+    world.put("web", ann=MemberRole.OWNER)
     assert world.memberships.changed_at("bob") == 3

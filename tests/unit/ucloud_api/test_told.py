@@ -9,7 +9,7 @@ from common.schemas.host import HostRequest, HostState, Overcommit
 from common.schemas.image import ImageRequest, ImageRequested
 from common.schemas.network import NetworkRequest, Protocol, Rule, SecurityGroup
 from common.schemas.port import Port
-from common.schemas.project import Project, Role
+from common.schemas.project import MemberRole, Project
 from common.schemas.record import Record
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Quota
@@ -23,7 +23,7 @@ VM = VmRequest(uuid="u", owner="alice", name="web", specs=SPECS, image="i", crea
 IMAGE = ImageRequest(uuid="i", owner="alice", name="debian", file="d.qcow2", created_at=NOW)
 HOST = HostRequest(name="h1")
 USER = Account(name="alice", realm="ucloud", created_at=NOW)
-WEB = Project(name="web", members={"alice": Role.OWNER}, created_at=NOW)
+WEB = Project(name="web", members={"alice": MemberRole.OWNER}, created_at=NOW)
 LAN = NetworkRequest(
     uuid="n",
     owner="alice",
@@ -77,7 +77,11 @@ def changed(record: Record, **fields: object) -> Record:
         ),
         (USER, None, "deleted"),
         (None, WEB, "created: with alice=owner"),
-        (WEB, changed(WEB, members={"alice": Role.READER, "bob": Role.OWNER}), "alice is reader now; bob is owner now"),
+        (
+            WEB,
+            changed(WEB, members={"alice": MemberRole.READER, "bob": MemberRole.OWNER}),
+            "alice is reader now; bob is owner now",
+        ),
         (WEB, changed(WEB, members={}), "alice is no member now"),
         (
             WEB,

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from common.schemas.owner import OwnerName, UserName, project_of, project_owner
-from common.schemas.project import Role, stronger
+from common.schemas.project import MemberRole, stronger
 
 USERS, OWNERS = TypeAdapter(UserName), TypeAdapter(OwnerName)
 
@@ -35,6 +35,10 @@ def test_the_longest_project_is_as_long_as_the_longest_user() -> None:
 
 
 def test_of_two_roles_the_one_that_may_more_counts() -> None:
-    assert stronger(Role.READER, Role.OWNER) == stronger(Role.OWNER, Role.MEMBER) == Role.OWNER
-    assert stronger(Role.MEMBER, Role.READER) is Role.MEMBER
-    assert [role.may_change for role in Role] == [True, True, False]
+    assert (
+        stronger(MemberRole.READER, MemberRole.OWNER)
+        == stronger(MemberRole.OWNER, MemberRole.MEMBER)
+        == MemberRole.OWNER
+    )
+    assert stronger(MemberRole.MEMBER, MemberRole.READER) is MemberRole.MEMBER
+    assert [role.may_change for role in MemberRole] == [True, True, False]
