@@ -185,7 +185,8 @@ def test_users_are_made_changed_and_deleted(ucloud: Program, world: World) -> No
     said = ucloud("user", "create", "ann", "--cpu", "4", "--ram", "8GiB")
     assert said.status == 0, said
     shown = json.loads(ucloud("user", "show", "ann", "-o", "json").out)
-    assert shown["quota"] == {"vms": 10, "cpu": 4, "ram": 8, "ssd": 500, "hdd": 2000}
+    limits = {"vms": 10, "cpu": 4, "ram": 8, "ssd": 500, "hdd": 2000}
+    assert shown["quota"] == limits | {"networks": 10, "security_groups": 50}
     assert ucloud("user", "create", "ann").status == 5
     assert ucloud("user", "set", "ann", "--vms", "3", "--admin").status == 0
     shown = json.loads(ucloud("user", "show", "ann", "-o", "json").out)

@@ -122,6 +122,8 @@ def test_a_guest_waits_for_its_bridge_lives_on_it_and_gets_and_loses_ports(
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     metadata = {
+        "/2009-04-04/": "meta-data\nuser-data",
+        "/2009-04-04/meta-data/": "hostname\npublic-keys/",
         "/2009-04-04/meta-data/hostname": "web",
         "/2009-04-04/meta-data/public-keys/0/openssh-key": key.with_suffix(".pub").read_text(),
         "/2009-04-04/user-data": "#!/bin/sh\necho UCGUEST hello from $(hostname) > /dev/console\n",
