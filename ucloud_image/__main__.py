@@ -9,7 +9,7 @@ from common.errors import ConfigurationError, TemporaryError
 from common.events import EventLog, StatusEvents
 from common.leader import Election
 from common.schemas.image import ImageRequest, ImageStatus
-from common.storage.directory import DirectoryStore
+from common.storage.choice import open_store
 from ucloud_image.driver import ImageDriver, Records
 from ucloud_image.leadership import Leadership
 from ucloud_image.news import news
@@ -26,11 +26,11 @@ def wire(host: daemon.Daemon) -> None:
     for program in _PROGRAMS:
         if shutil.which(program) is None:
             raise ConfigurationError(f"{program} is not installed on this machine")
+    images = open_store(host.settings.storage)
     try:
-        images = DirectoryStore(host.settings.storage)
-        workshop = Workshop(host.settings.storage.ssd_directory / "import")
+        workshop = Workshop(host.settings.image.work_directory or host.settings.storage.ssd_directory / "import")
     except TemporaryError as error:
-        raise ConfigurationError(f"storage.ssd_directory: {error}") from error
+        raise ConfigurationError(f"image.work_directory: {error}") from error
     requests = host.cache(keys.IMAGE, ImageRequest)
     statuses = host.cache(keys.STATUS_IMAGE, ImageStatus)
     election = Election(host.store, "image", f"{host.settings.host.name}:{os.getpid()}", host.metrics)

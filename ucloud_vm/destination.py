@@ -17,13 +17,35 @@ from common.errors import PermanentError
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a VM on a host. `hdd` is empty where it has no second disk."""
+    """The files of a VM on a host. `hdd` is empty where it has no second disk.
+
+    A disk is a path, or "rbd:<conf>:<pool>/<image>".
+    """
 
     root: str
     hdd: str
     serial_socket: str
     serial_log: str
     vnc_socket: str
+
+
+@dataclass(frozen=True)
+class RbdPlace:
+    """An image of RBD, "<pool>/<image>", of the cluster that the file `conf` tells of on that host."""
+
+    conf: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"rbd:{self.conf}:{self.name}"
+
+
+def read_locator(disk: str) -> RbdPlace | str:
+    """What a disk in `Files` is: an image of RBD, or a path."""
+    if not disk.startswith("rbd:"):
+        return disk
+    conf, _, name = disk.removeprefix("rbd:").rpartition(":")
+    return RbdPlace(conf, name)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """Fixtures of the integration tests: a real etcd of one member, and one of three."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from common.errors import Conflict
+from common.settings import StorageSettings
 from common.store import Delete, EtcdOptions, Store, present
+from devcloud.ceph import CephCluster
 from devcloud.etcd import EtcdCluster
+from devcloud.waiting import wait_for
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +38,20 @@ def etcd3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
     """A fresh etcd of three members, for a test that breaks some of them."""
     with EtcdCluster(tmp_path_factory.mktemp("etcd3"), members=3) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
+    """A Ceph shared by the session; `rbd_settings` empties its pools before each test."""
+    if not all(map(shutil.which, ("ceph-mon", "ceph-osd", "ceph-mgr"))) and not os.environ.get("CI"):
+        pytest.skip("ceph-mon, ceph-osd and ceph-mgr are not installed: make setup")
+    with CephCluster(tmp_path_factory.mktemp("ceph")) as cluster:
+        wait_for("what there is room for", cluster.knows_room, 60)
+        yield cluster
+
+
+@pytest.fixture
+def rbd_settings(ceph: CephCluster) -> StorageSettings:
+    """The settings of a store in the session's Ceph, which is empty."""
+    ceph.empty()
+    return ceph.storage_settings()

@@ -1,4 +1,5 @@
-"""`storage`: nobody writes to the disks of the host's HA VMs. It looks at their locks, from the judge's own host.
+"""`storage`: nobody writes to the disks of the host's HA VMs. It has those who use them expelled, where the store can
+do that (the blocklist of a Ceph), then looks whether anybody is left, from the judge's own host.
 
 VMs without `ha` are none of its business: they stay where they are, and may run on. Neither are VMs that are only on
 their way to the host, or have left it: their disks are another host's.
@@ -23,6 +24,10 @@ class Disks(Protocol):
 
     def capacity(self) -> Capacities:
         """Which stores these are."""
+        ...
+
+    def expel(self, vm_uuid: str) -> None:
+        """Take a VM's disks away from whoever uses them, where the store can."""
         ...
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
@@ -65,6 +70,8 @@ class StorageFence:
         return Answer(Word.UNKNOWN, "the judge's host does not share its store")
 
     def _locked(self, vms: Sequence[Placement]) -> Answer | None:
+        for vm in vms:
+            self._disks.expel(vm.request.uuid)
         found = [(vm.request, self._disks.is_in_use(vm.request.uuid)) for vm in vms]
         if used := [vm for vm, in_use in found if in_use]:
             return Answer(Word.NO, f"disks are in use: {_some(used)}")
