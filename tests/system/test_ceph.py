@@ -1,0 +1,101 @@
+"""A cloud whose hosts share a Ceph: images and disks are in it and nowhere else, and go with what they are for."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devcloud import first_vm
+from devcloud.ceph import ADMIN, CLIENT
+from devcloud.cloud import Cloud, Shape
+from devcloud.waiting import wait_for
+from tests.system import world
+from tests.system.conftest import kept_logs
+from tests.system.test_moves import Guest
+
+BOOT_S = 180
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """Two hosts with one Ceph."""
+    cloud = Cloud(f"ceph-{os.getpid()}", Shape(hosts=2, ceph=True, alive_ttl_s=10))
+    try:
+        cloud.up()
+        yield cloud
+    finally:
+        kept_logs(cloud)
+        cloud.down()
+
+
+def rbd(cloud: Cloud, *arguments: str) -> str:
+    """What the program rbd says to Ceph's admin."""
+    command = ["rbd", "--conf", str(cloud.ceph.conf), "--id", ADMIN, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def in_pools(cloud: Cloud) -> set[str]:
+    """All images of RBD."""
+    return {f"{pool}/{image}" for pool in ("ssd", "hdd") for image in rbd(cloud, "ls", pool).split()}
+
+
+def test_a_vm_lives_in_ceph_and_leaves_nothing(cloud: Cloud) -> None:
+    def ucloud(*arguments: str) -> str:
+        return first_vm.ucloud(cloud, *arguments)
+
+    assert in_pools(cloud) == set()
+    image = first_vm.import_image(cloud)
+    (template,) = in_pools(cloud)
+    assert template.startswith("ssd/template-")
+
+    ucloud(
+        "vm", "create", "--name", "web", "--image", image, "--cpu", "1", "--ram", "96MiB", "--ssd", "1", "--hdd", "1"
+    )
+    guest = Guest(cloud, ucloud, "web", json.loads(ucloud("vm", "show", "web", "-o", "json"))["uuid"])
+    root, hdd = f"ssd/vm-{guest.uuid}-root", f"hdd/vm-{guest.uuid}-hdd"
+    assert in_pools(cloud) == {template, root, hdd}
+    assert rbd(cloud, "children", "--all", f"{template}@template").split() == [root]
+    guest.wait_boot()
+
+    # QEMU has the key, and nobody sees it.
+    key = rbd_key(cloud)
+    for pid in world.qemu_pids(cloud, guest.uuid):
+        assert f"rbd:{root}" in command_line(pid) or root.partition("/")[2] in command_line(pid)
+        assert key not in command_line(pid)
+        assert key not in Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    host = guest.host
+    assert key not in world.virsh(cloud, host, "dumpxml", "--security-info", f"ucloud-{guest.uuid}")
+    for log in (*cloud.services.log_directory.iterdir(), *cloud.data.glob("h*/libvirt/**/*.log")):
+        assert key not in log.read_text(errors="replace"), log
+
+    # It moves while it runs, and its disks stay where they are.
+    boot_id = guest.ask_boot_id()
+    other = next(each.name for each in cloud.hosts if each.name != host)
+    ucloud("vm", "migrate", "web", "--to", other)
+    assert guest.host == other
+    assert guest.ask_boot_id() == boot_id
+    assert in_pools(cloud) == {template, root, hdd}
+
+    # It grows while it runs.
+    ucloud("vm", "resize", "web", "--ssd", "2")
+    wait_for("a larger disk", lambda: json.loads(rbd(cloud, "info", root, "--format", "json"))["size"] == 2 << 30, 60)
+
+    ucloud("vm", "delete", "web")
+    wait_for("its disks to go", lambda: in_pools(cloud) == {template}, 60)
+    ucloud("image", "delete", image)
+    wait_for("the image to go", lambda: in_pools(cloud) == set(), 60)
+    assert rbd(cloud, "trash", "ls", "--all", "ssd").split() == []
+
+
+def rbd_key(cloud: Cloud) -> str:
+    """The key of the hosts' client."""
+    text = cloud.ceph.keyring(CLIENT).read_text()
+    return next(line.split(" = ")[1] for line in text.splitlines() if line.startswith("key"))
+
+
+def command_line(pid: int) -> str:
+    """The arguments of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
