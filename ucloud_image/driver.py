@@ -54,15 +54,16 @@ class ImageDriver:
 
     def observe(self, name: str) -> Observed:
         """See common.controller.Driver."""
+        is_requested = self._records.requests.get(self._records.requests.prefix + name) is not None
         prepared = self._prepared.get(name)
+        facts = prepared.facts if prepared else None
         folders = self._workshop.folders(name) - ({prepared.folder} if prepared else set())
-        drafts = self._images.drafts().get(name, frozenset()) - ({prepared.draft} if prepared else set())
-        return Observed(
-            is_requested=self._records.requests.get(self._records.requests.prefix + name) is not None,
-            has_template=self._images.has_template(name),
-            prepared=prepared.facts if prepared else None,
-            has_leftovers=bool(folders or drafts),
-        )
+        try:
+            has_template = self._images.has_template(name)
+            drafts = self._images.drafts().get(name, frozenset()) - ({prepared.draft} if prepared else set())
+        except TemporaryError as error:
+            return Observed(is_requested, prepared=facts, obstacle=str(error))
+        return Observed(is_requested, has_template, facts, has_leftovers=bool(folders or drafts))
 
     def known(self) -> Iterable[str]:
         """See common.controller.Driver."""
