@@ -316,7 +316,7 @@ class LibvirtHypervisor:
             self._connection = None
             try:
                 connection, self._traits = self._open()
-                for secret in self._secrets():
+                for secret in self._secrets() if self._traits.keeps_secrets else ():
                     _tell_secret(connection, secret)
                 connection.registerCloseCallback(self._on_close, None)
                 lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
