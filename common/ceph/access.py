@@ -26,7 +26,12 @@ _ALWAYS = {
     "log_file": "",
     "admin_socket": "",
 }
+NO_ANSWER = "the Ceph cluster does not answer"
 _KEY = re.compile(r"^\s*key\s*=\s*(\S+)\s*$", re.MULTILINE)
+
+
+class NoAnswer(TemporaryError):
+    """The cluster does not answer."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +122,9 @@ def told_as_ours(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except (rados.TimedOut, rbd.Timeout) as error:
-        raise TemporaryError(_why_no_answer(cluster)) from error
+        if full := _full_pools(cluster):
+            raise TemporaryError(f"the pool {full[0]} of the Ceph cluster is full") from error
+        raise NoAnswer(NO_ANSWER) from error
     except (rados.PermissionDeniedError, rbd.PermissionError) as error:
         raise TemporaryError(f"the Ceph cluster refuses this client: {error}") from error
     except (rados.Error, rbd.Error) as error:
@@ -126,9 +133,8 @@ def told_as_ours(cluster: Cluster) -> Iterator[None]:
         raise TemporaryError(f"the Ceph cluster: {error}") from error
 
 
-def _why_no_answer(cluster: Cluster) -> str:
+def _full_pools(cluster: Cluster) -> list[str]:
     try:
-        full = cluster.full_pools()
+        return cluster.full_pools()
     except (rados.Error, TemporaryError):
-        full = []
-    return f"the pool {full[0]} of the Ceph cluster is full" if full else "the Ceph cluster does not answer"
+        return []

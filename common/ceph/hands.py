@@ -15,7 +15,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Concatenate, ParamSpec, TypeVar, cast
 
-from common.ceph.access import Access, Cluster, told_as_ours
+from common.ceph.access import NO_ANSWER, Access, Cluster, NoAnswer, told_as_ours
 from common.errors import TemporaryError, UcloudError
 
 P = ParamSpec("P")
@@ -27,35 +27,56 @@ _GRACE_S = 5.0
 
 
 class Hands:
-    """Calls in child processes, at most `_MOST_CHILDREN` at a time."""
+    """Calls in child processes, at most `_MOST_CHILDREN` at a time.
+
+    While the cluster does not answer one call at a time tries, and all others are told so at once: whoever asks about
+    a store that is away has something else to do.
+    """
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self._lock = threading.Lock()
         self._idle: list[_Child] = []
         self._places = threading.BoundedSemaphore(_MOST_CHILDREN)
+        self._is_away = False
+        self._probe = threading.Lock()
 
     def call(self, function: Callable[Concatenate[Cluster, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """The result of `function`, one of a module, in a child that is connected to the cluster.
 
-        TemporaryError when it does not come in time, or its own error. As long as it tells of progress, it may go on.
+        NoAnswer when it does not come in time, or its own error. As long as it tells of progress, it may go on.
         """
+        is_probe = self._is_away
+        if is_probe and not self._probe.acquire(blocking=False):
+            raise NoAnswer(NO_ANSWER)
+        try:
+            answer = self._ask((function, args, kwargs))
+            self._is_away = isinstance(answer, NoAnswer)
+        except NoAnswer:
+            self._is_away = True
+            raise
+        finally:
+            if is_probe:
+                self._probe.release()
+        if isinstance(answer, UcloudError):
+            raise answer
+        return cast(R, answer)
+
+    def _ask(self, call: object) -> object:
         limit_s = self._access.timeout_s + _GRACE_S
         if not self._places.acquire(timeout=limit_s):
-            raise TemporaryError("the Ceph cluster does not answer: too many calls wait for it")
+            raise NoAnswer(NO_ANSWER)
         try:
             child = self._take()
             try:
-                answer = child.ask((function, args, kwargs), limit_s)
+                answer = child.ask(call, limit_s)
             except BaseException:
                 child.end()
                 raise
             self._give_back(child)
         finally:
             self._places.release()
-        if isinstance(answer, UcloudError):
-            raise answer
-        return cast(R, answer)
+        return answer
 
     def close(self) -> None:
         """End the children that wait for work."""
@@ -97,7 +118,7 @@ class _Child:
         return self._process.poll() is None
 
     def ask(self, call: object, limit_s: float) -> object:
-        """Its answer; TemporaryError when none comes."""
+        """Its answer; NoAnswer when none comes, TemporaryError when it has ended."""
         try:
             self._connection.send(call)
             while self._connection.poll(limit_s):
@@ -106,7 +127,7 @@ class _Child:
                     return answer
         except (EOFError, OSError) as error:
             raise TemporaryError(f"the call to the Ceph cluster has ended with {self._process.wait()}") from error
-        raise TemporaryError("the Ceph cluster does not answer")
+        raise NoAnswer(NO_ANSWER)
 
     def end(self) -> None:
         """End it at once; it keeps nothing that would be lost."""

@@ -85,6 +85,11 @@ def resize(cluster: Cluster, pool: str, name: str, size_bytes: int) -> None:
 
 def remove(cluster: Cluster, pool: str, name: str) -> None:
     """Remove an image; none is fine. TemporaryError while somebody has it open, or clones rest on it."""
+
+    def go_on(_done: int, _total: int) -> int:
+        cluster.tell_progress()
+        return 0
+
     ioctx = cluster.pool(pool)
     with _opened(cluster, pool, name, read_only=False) as image:
         for snapshot in list(image.list_snaps()) if image else []:
@@ -93,7 +98,7 @@ def remove(cluster: Cluster, pool: str, name: str) -> None:
                     image.unprotect_snap(snapshot["name"])
                 image.remove_snap(snapshot["name"])
     try:
-        rbd.RBD().remove(ioctx, name, on_progress=lambda *_: cluster.tell_progress())
+        rbd.RBD().remove(ioctx, name, on_progress=go_on)
     except rbd.ImageNotFound:
         return
     except rbd.ImageBusy as error:

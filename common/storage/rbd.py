@@ -131,7 +131,7 @@ class RbdStore:
 
     def _convert(self, prepared: Path, draft: str, size_bytes: int) -> None:
         options = {"id": self._access.client, "conf": self._access.conf, **self._access.options(_STALL_S)}
-        target = f"rbd:{self._ssd}/{draft}" + "".join(f":{name}={value}" for name, value in options.items())
+        target = f"rbd:{self._ssd}/{draft}" + "".join(f":{name}={_escaped(value)}" for name, value in options.items())
         command = ["qemu-img", "convert", "-n", "--target-is-zero", "-W", "-m", "16", "-t", "none", "-f", "qcow2"]
         limit_s = 2 * _STALL_S + size_bytes / _SLOWEST_BYTES_PER_S
         try:
@@ -363,6 +363,11 @@ def _checked(name: str) -> str:
     if not _UUID.fullmatch(name):
         raise PermanentError(f"{name!r} is not a uuid in lower case")
     return name
+
+
+def _escaped(value: str) -> str:
+    """`value` as a part of QEMU's name of an image. Source: QEMU, block/rbd.c, qemu_rbd_parse_filename."""
+    return re.sub(r"([\\:@=])", r"\\\1", value)
 
 
 def _vm_of(image: str) -> str:
