@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,3 +100,27 @@ def rbd_key(cloud: Cloud) -> str:
 def command_line(pid: int) -> str:
     """The arguments of a process."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+@pytest.mark.parametrize("daemon", ["ceph-osd", "ceph-mon"])
+def test_a_vm_that_is_started_while_ceph_hangs_runs_when_it_is_back(cloud: Cloud, daemon: str) -> None:
+    def ucloud(*arguments: str) -> str:
+        return first_vm.ucloud(cloud, *arguments)
+
+    def vm() -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(ucloud("vm", "show", "late", "-o", "json"))
+        return shown
+
+    image = first_vm.import_image(cloud)
+    cloud.pause(daemon)
+    try:
+        sizes = ("--cpu", "1", "--ram", "96MiB", "--ssd", "1")
+        ucloud("vm", "create", "--name", "late", "--image", image, *sizes, "--no-wait")
+        if daemon == "ceph-osd":
+            wait_for("the reason", lambda: "does not answer" in str(vm()["reason"]), 90, interval_s=1)
+    finally:
+        cloud.resume(daemon)
+    wait_for("the VM", lambda: vm()["status"] == "RUNNING", 120, interval_s=1)
+    ucloud("vm", "delete", "late")
+    ucloud("image", "delete", image)
+    wait_for("nothing left", lambda: in_pools(cloud) == set(), 60)
