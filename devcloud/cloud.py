@@ -77,13 +77,14 @@ class Cloud:
     def up(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Start whatever of the cloud does not run yet; returns when every daemon is well and the people are logged in.
 
-        A cloud may grow, but keeps the hosts that it has: there may be VMs on them.
+        A cloud may grow, but keeps the hosts and the Ceph that it has: there may be VMs on them.
         """
         if os.geteuid() != 0:
             raise DevcloudError("network namespaces and virtual machines need root: run this as root")
         self._identify()
         existing = len(list(self.data.glob("h*/ucloud.conf")))
-        self.shape = replace(self.shape, hosts=max(self.shape.hosts, existing))
+        has_ceph = self.shape.ceph or self.ceph.conf.exists()
+        self.shape = replace(self.shape, hosts=max(self.shape.hosts, existing), ceph=has_ceph)
         self._end_unattended_daemons()
         self._check_api_port()
         say(f"network of {self.shape.hosts} host(s), {self.network.control_address}/64")
