@@ -6,7 +6,7 @@ import errno
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,10 @@ class Access:
             raise TemporaryError(f"storage.rbd_keyring: {self.keyring}: {error.strerror}") from error
         mine = next((text for text in sections if text.startswith(f"client.{self.client}]")), "")
         found = _KEY.search(mine)
-        try:
-            return base64.b64decode(found[1], validate=True) if found else b""
-        except binascii.Error:
-            return b""
+        with suppress(binascii.Error):
+            if found:
+                return base64.b64decode(found[1], validate=True)
+        raise TemporaryError(f"storage.rbd_keyring: {self.keyring} has no key of client.{self.client}")
 
 
 class Cluster:
@@ -125,7 +125,7 @@ def told_as_ours(cluster: Cluster) -> Iterator[None]:
         if full := _full_pools(cluster):
             raise TemporaryError(f"the pool {full[0]} of the Ceph cluster is full") from error
         raise NoAnswer(NO_ANSWER) from error
-    except (rados.PermissionDeniedError, rbd.PermissionError) as error:
+    except (rados.PermissionDeniedError, rados.PermissionError, rbd.PermissionError) as error:
         raise TemporaryError(f"the Ceph cluster refuses this client: {error}") from error
     except (rados.Error, rbd.Error) as error:
         if getattr(error, "errno", 0) in _FULL:

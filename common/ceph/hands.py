@@ -73,7 +73,11 @@ class Hands:
             except BaseException:
                 child.end()
                 raise
-            self._give_back(child)
+            if isinstance(answer, UcloudError):
+                # Its connection may be what is wrong: others may have cut it off.
+                child.end()
+            else:
+                self._give_back(child)
         finally:
             self._places.release()
         return answer
