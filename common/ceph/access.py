@@ -84,6 +84,7 @@ class Cluster:
         """The connection (rados.Rados)."""
         if self._rados is None:
             access = self._access
+            access.key()  # librados would only say that it was refused
             try:
                 connection = rados.Rados(
                     conffile=access.conf, name=f"client.{access.client}", conf=access.options() | _ALWAYS

@@ -22,8 +22,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 _MOST_CHILDREN = 8
 _MOST_IDLE = 2
-_GRACE_S = 5.0
-"""librados keeps the time by itself as far as it can; so much later a child is taken to hang."""
+_GRACE_S = 30.0
+"""librados keeps the time by itself as far as it can. So long, OSDs wait for a client that has died and that others
+must hear of; so much later a child is taken to hang."""
 
 
 class Hands:

@@ -5,7 +5,8 @@
                 ucloud                      an object of RADOS: the ledger, with these entries:
                   template.<image>            the template's name; "removing <name>" as it is about to go
                   draft.<image>.<name>        an import is under way, or was interrupted
-                  vm.<vm>.<root|hdd>          "making <image>": it is not whole; "arriving": it is to be copied into
+                  vm.<vm>.<root|hdd>          "making <image>", "removing ": it is not whole; "arriving": it is to be
+                                              copied into
     <hdd pool>  vm-<vm>-hdd
 
 What is under way is noted before it is begun, so a process that is ended at any point leaves nothing that looks whole
@@ -230,7 +231,7 @@ class RbdStore:
                 secret_uuid=self._secret_uuid,
             )
             for disk, size in sizes.items()
-            if size is not None and not noted.get(disk, "").startswith(_MAKING)
+            if size is not None and not noted.get(disk, "").startswith((_MAKING, _REMOVING))
         }
         return VmDisks(
             root=found.get("root"),
@@ -288,10 +289,11 @@ class RbdStore:
 
     def _remove_disk(self, vm_uuid: str, disk: str) -> None:
         pool, name = self._images(vm_uuid)[disk]
-        # A guest that has just been ended counts as one that has it open for some time yet.
-        self._hands.call(images.expel, pool, name)
+        key = f"vm.{vm_uuid}.{disk}"
+        # On its way it has no name.
+        self._note({key: _REMOVING})
         self._hands.call(images.remove, pool, name)
-        self._strike(f"vm.{vm_uuid}.{disk}")
+        self._strike(key)
 
     def vms(self) -> frozenset[str]:
         """See DiskStore."""

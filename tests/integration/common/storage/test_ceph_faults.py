@@ -16,7 +16,7 @@ from tests.integration.common.storage.disks import IMAGE, VM, holds, import_imag
 
 TIMEOUT_S = 2
 """How long the cluster may leave one operation unanswered in these tests."""
-LATEST_S = TIMEOUT_S + 10
+LATEST_S = TIMEOUT_S + 35
 OTHER_VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a11"
 
 
