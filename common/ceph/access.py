@@ -99,13 +99,16 @@ class Cluster:
         """The pool of that name (rados.Ioctx)."""
         if name not in self._pools:
             try:
-                self._pools[name] = self.rados().open_ioctx(name)
+                pool = self.rados().open_ioctx(name)
             except rados.ObjectNotFound as error:
                 raise TemporaryError(f"the cluster has no pool {name}") from error
+            # A full pool is to say so, not to wait for room; and what frees some is to be done.
+            pool.set_osdmap_full_try()
+            self._pools[name] = pool
         return self._pools[name]
 
     def full_pools(self) -> list[str]:
-        """Those of the pools used so far that take no more; the writes of a client wait for room as for an OSD."""
+        """Those of the pools used so far that take no more."""
         if not self._pools:
             return []
         status, out, _ = self.rados().mon_command(json.dumps({"prefix": "osd dump", "format": "json"}), b"")
@@ -123,19 +126,18 @@ def told_as_ours(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except (rados.TimedOut, rbd.Timeout) as error:
-        if full := _full_pools(cluster):
-            raise TemporaryError(f"the pool {full[0]} of the Ceph cluster is full") from error
         raise NoAnswer(NO_ANSWER) from error
     except (rados.PermissionDeniedError, rados.PermissionError, rbd.PermissionError) as error:
         raise TemporaryError(f"the Ceph cluster refuses this client: {error}") from error
     except (rados.Error, rbd.Error) as error:
         if getattr(error, "errno", 0) in _FULL:
-            raise TemporaryError("the pool of the Ceph cluster is full") from error
+            raise TemporaryError(_what_is_full(cluster)) from error
         raise TemporaryError(f"the Ceph cluster: {error}") from error
 
 
-def _full_pools(cluster: Cluster) -> list[str]:
+def _what_is_full(cluster: Cluster) -> str:
     try:
-        return cluster.full_pools()
+        full = cluster.full_pools()
     except (rados.Error, TemporaryError):
-        return []
+        full = []
+    return f"the pool {full[0]} of the Ceph cluster is full" if full else "the Ceph cluster is full"

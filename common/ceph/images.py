@@ -108,6 +108,9 @@ def remove(cluster: Cluster, pool: str, name: str) -> None:
         for entry in rbd.RBD().trash_list(ioctx):
             if entry["name"] == name:
                 rbd.RBD().trash_remove(ioctx, entry["id"], force=True, on_progress=go_on)
+        # Where the pool is so full that it has no room for its first trash, librbd says that there is no such image.
+        if _size(cluster, pool, name) is not None:
+            raise TemporaryError(f"the image {pool}/{name} could not be removed: {why_stuck(cluster, pool)}")
     except rbd.ImageBusy as error:
         raise TemporaryError("somebody still has the disk open") from error
     except rbd.ImageHasSnapshots as error:

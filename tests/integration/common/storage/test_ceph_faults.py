@@ -1,5 +1,6 @@
 """A Ceph that hangs, loses its monitor, or is full: calls end with a reason and in time, and go on when it is back."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -133,18 +134,28 @@ def test_a_full_pool_is_said_to_be_full_and_is_used_again_once_there_is_room(
     store: RbdStore, ceph: CephCluster
 ) -> None:
     qemu_io(root(store), "write -P 1 1M 32M")
+    store.create(OTHER_VM, IMAGE, 64, 0)
+    store.remove(OTHER_VM)
     ceph.command("osd pool set-quota", pool="ssd", field="max_bytes", val=str(1024 * 1024))
     try:
-        wait_for("a full pool", lambda: "full" in ceph.command("osd dump"), 60)
-        wait_for("the reason", lambda: "pool ssd" in _said(lambda: store.create(OTHER_VM, IMAGE, 64, 0)), 60)
-        assert "full" in _said(lambda: store.create(OTHER_VM, IMAGE, 64, 0))
+        wait_for("a full pool", lambda: "full" in _flags(ceph, "ssd"), 60)
+        assert "the pool ssd of the Ceph cluster is full" in _said(lambda: store.create(OTHER_VM, IMAGE, 64, 0))
         assert store.disks(OTHER_VM).root is None
-        # What takes no room works, and that of VMs makes room.
+        # What takes no room works, and so does what makes some.
         assert root(store).size_mib == 64
+        store.remove(VM)
+        assert store.disks(VM).leftovers is False
     finally:
         ceph.command("osd pool set-quota", pool="ssd", field="max_bytes", val="0")
     wait_for("room again", lambda: _works(lambda: store.create(OTHER_VM, IMAGE, 64, 0)), 60)
     assert holds(root(store, OTHER_VM), 0xAB)
+
+
+def _flags(ceph: CephCluster, pool: str) -> list[str]:
+    """The flags of a pool."""
+    pools = json.loads(ceph.command("osd dump"))["pools"]
+    (names,) = (each["flags_names"] for each in pools if each["pool_name"] == pool)
+    return str(names).split(",")
 
 
 def _said(call: Callable[[], object]) -> str:
