@@ -176,6 +176,10 @@ class DiskStore(Protocol):
         """How large the store is."""
         ...
 
+    def store_ids(self) -> tuple[str, str | None]:
+        """Which stores these are, as `capacity` says it: for SSDs, and for HDDs where there is one."""
+        ...
+
     def secrets(self) -> tuple[CephSecret, ...]:
         """What a hypervisor must know to open the disks; TemporaryError when that can't be read."""
         ...

@@ -208,6 +208,10 @@ class DirectoryStore:
         """See DiskStore. Directories on one file system are two stores: don't do that, or name one directory twice."""
         return Capacities(self._ssd.capacity(), self._hdd.capacity() if self._hdd else None)
 
+    def store_ids(self) -> tuple[str, str | None]:
+        """See DiskStore."""
+        return self._ssd.identity(), self._hdd.identity() if self._hdd else None
+
     def secrets(self) -> tuple[CephSecret, ...]:
         """See DiskStore. Files need none."""
         return ()
@@ -246,6 +250,11 @@ class _Directory:
             finally:
                 draft.unlink()
         return self._id_file.read_text(encoding="ascii").strip()
+
+    def identity(self) -> str:
+        """The id of the directory, which is mounted."""
+        self.check()
+        return self._store_id
 
     def check(self) -> None:
         """TemporaryError when the directory is not the one that it was at the start."""

@@ -306,13 +306,20 @@ class RbdStore:
         return Capacities(self._capacity(self._ssd), self._capacity(self._hdd) if self._hdd else None)
 
     def _capacity(self, pool: str) -> StoreCapacity:
-        if pool not in self._identities:
-            self._identities[pool] = self._hands.call(images.identity, pool)
         room = self._hands.call(images.room, pool)
         # What the cluster takes for its total changes with each write.
         whole_mib = (room.stored_bytes + room.free_bytes) // _MIB
         step_mib = 2 ** (whole_mib // _STEPS).bit_length()
-        return capacity_of(self._identities[pool], whole_mib // step_mib * step_mib, room.free_bytes // _MIB)
+        return capacity_of(self._identity(pool), whole_mib // step_mib * step_mib, room.free_bytes // _MIB)
+
+    def store_ids(self) -> tuple[str, str | None]:
+        """See DiskStore. Needs no manager, and once they are known no cluster."""
+        return self._identity(self._ssd), self._identity(self._hdd) if self._hdd else None
+
+    def _identity(self, pool: str) -> str:
+        if pool not in self._identities:
+            self._identities[pool] = self._hands.call(images.identity, pool)
+        return self._identities[pool]
 
     def secrets(self) -> tuple[CephSecret, ...]:
         """See DiskStore."""

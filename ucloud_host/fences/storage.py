@@ -12,7 +12,6 @@ from common import keys
 from common.errors import MalformedRecord
 from common.schemas.host import HostStatus
 from common.schemas.vm import Placement, Role, VmRequest
-from common.storage import Capacities
 from common.store import Store, none_written_since
 from ucloud_host.fences import Answer, Silence, Word
 
@@ -22,8 +21,8 @@ _MOST_NAMED = 3
 class Disks(Protocol):
     """What this fence needs of a DiskStore."""
 
-    def capacity(self) -> Capacities:
-        """Which stores these are."""
+    def store_ids(self) -> tuple[str, str | None]:
+        """Which stores these are: for SSDs, and for HDDs where there is one."""
         ...
 
     def expel(self, vm_uuid: str) -> None:
@@ -62,10 +61,10 @@ class StorageFence:
         """Why this host can't tell about the disks of that one; None if it can."""
         if not vms:
             return None
-        own = self._disks.capacity()
+        ssd, hdd = self._disks.store_ids()
         theirs = {disk.store_id for disk in (status.ssd, status.hdd) if disk} if status else set()
-        needed = [own.ssd, own.hdd] if any(vm.request.specs.hdd_mib for vm in vms) else [own.ssd]
-        if all(disk and disk.store_id in theirs for disk in needed):
+        needed = [ssd, hdd] if any(vm.request.specs.hdd_mib for vm in vms) else [ssd]
+        if all(store_id in theirs for store_id in needed):
             return None
         return Answer(Word.UNKNOWN, "the judge's host does not share its store")
 

@@ -240,6 +240,7 @@ def test_capacity_has_the_stores_identity(store: Store) -> None:
     assert capacity.hdd is not None
     assert capacity.ssd.total_mib > 0
     assert capacity.ssd.store_id != capacity.hdd.store_id
+    assert store.store_ids() == (capacity.ssd.store_id, capacity.hdd.store_id)
 
 
 def test_disks_to_copy_into_are_empty_and_go_again(store: Store) -> None:

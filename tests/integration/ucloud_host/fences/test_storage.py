@@ -9,7 +9,6 @@ from common import keys
 from common.errors import Conflict, TemporaryError
 from common.schemas.host import HostStatus, StoreCapacity
 from common.schemas.vm import Placement, Role, Specs, VmRequest
-from common.storage import Capacities
 from common.store import Put, Store, absent, present
 from ucloud_host.fences import Answer, Silence, Word
 from ucloud_host.fences.storage import StorageFence
@@ -23,16 +22,17 @@ class Disks:
     """Disks that say what a test wants."""
 
     def __init__(self, ssd: StoreCapacity = SHARED, hdd: StoreCapacity | None = None) -> None:
-        self.capacities = Capacities(ssd, hdd)
+        self.stores = ssd, hdd
         self.in_use: dict[str, bool | None] = {}
         self.asked: list[str] = []
         self.expelled: list[str] = []
         self.is_mounted = True
 
-    def capacity(self) -> Capacities:
+    def store_ids(self) -> tuple[str, str | None]:
         if not self.is_mounted:
             raise TemporaryError("is it mounted?")
-        return self.capacities
+        ssd, hdd = self.stores
+        return ssd.store_id, hdd.store_id if hdd else None
 
     def expel(self, vm_uuid: str) -> None:
         self.expelled.append(vm_uuid)
