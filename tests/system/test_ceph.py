@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from devcloud import first_vm
+from devcloud import first_vm, processes
 from devcloud.ceph import ADMIN, CLIENT
 from devcloud.cloud import Cloud, Shape
 from devcloud.waiting import wait_for
@@ -89,6 +90,38 @@ def test_a_vm_lives_in_ceph_and_leaves_nothing(cloud: Cloud) -> None:
     ucloud("image", "delete", image)
     wait_for("the image to go", lambda: in_pools(cloud) == set(), 60)
     assert rbd(cloud, "trash", "ls", "--all", "ssd").split() == []
+
+
+def test_a_host_that_stands_still_loses_its_disks_and_its_vm_runs_elsewhere(cloud: Cloud) -> None:
+    """In a directory, whoever holds the lock of a disk keeps it; in a Ceph it is taken from a guest that hangs."""
+
+    def ucloud(*arguments: str) -> str:
+        return first_vm.ucloud(cloud, *arguments)
+
+    image = first_vm.import_image(cloud)
+    ucloud("vm", "create", "--name", "moved", "--image", image, "--cpu", "1", "--ram", "96MiB", "--ssd", "1")
+    guest = Guest(cloud, ucloud, "moved", json.loads(ucloud("vm", "show", "moved", "-o", "json"))["uuid"])
+    guest.wait_boot()
+    frozen, qemu = guest.host, world.qemu_pids(cloud, guest.uuid)
+    pids = cloud.network.host_pids(frozen)
+    assert qemu <= pids
+    processes.send(pids, signal.SIGSTOP)
+    try:
+        wait_for("another host for it", lambda: guest.host != frozen, 120, interval_s=0.5)
+        wait_for("a guest there", lambda: guest.show()["status"] == "RUNNING", 120, interval_s=0.5)
+        shown = json.loads(ucloud("host", "show", frozen, "-o", "json"))
+        assert shown["status"] == "DEAD", shown
+        assert all(map(processes.is_alive, qemu)), "it has not ended, it has only lost its disk"
+    finally:
+        processes.send(pids, signal.SIGCONT)
+    processes.wait_until_gone(qemu, 30)
+    guest.wait_boot()
+    assert guest.host != frozen
+    assert len(world.qemu_pids(cloud, guest.uuid)) == 1
+    cloud.wait_ready()
+    ucloud("vm", "delete", "moved")
+    ucloud("image", "delete", image)
+    wait_for("nothing left", lambda: in_pools(cloud) == set(), 60)
 
 
 def rbd_key(cloud: Cloud) -> str:
