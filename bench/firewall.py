@@ -10,8 +10,10 @@ import argparse
 import json
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from ipaddress import IPv4Address, IPv6Network
 
@@ -23,10 +25,12 @@ from tests.integration.ucloud_firewall.namespace import Namespace
 from ucloud_firewall.kernel import Kernel
 from ucloud_firewall.nft import NftRenderer
 from ucloud_firewall.rights import Batch, BridgeRights, Permission, Policy, PortRights
+from ucloud_firewall.second_wall import SecondWall
 
 _PREFIX, _LINK = IPv6Network("2001:db8::/64"), IPv6Network("fe80::/64")
 _NOTHING = (Batch("", "flush ruleset\n"),)
 _PACKETS = 20_000
+_STREAM_S = 1.0
 _SENDER = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -38,6 +42,23 @@ for _ in range(int(sys.argv[2])):
     except OSError:
         pass
 print(time.process_time() - began)
+"""
+_TAKER = """
+import socket, time
+with socket.create_server(("::", 5001), family=socket.AF_INET6) as server:
+    print("listening", flush=True)
+    stream, _ = server.accept()
+buffer, taken, began = bytearray(1 << 20), 0, time.perf_counter()
+while got := stream.recv_into(buffer):
+    taken += got
+print(taken * 8 / (time.perf_counter() - began))
+"""
+_GIVER = """
+import socket, sys, time
+with socket.create_connection((sys.argv[1], 5001)) as stream:
+    block, until = bytes(1 << 20), time.perf_counter() + float(sys.argv[2])
+    while time.perf_counter() < until:
+        stream.sendall(block)
 """
 
 
@@ -59,8 +80,22 @@ def _ms(work: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def _change(kernel: Kernel, before: Policy, after: Policy) -> None:
-    kernel.load(NftRenderer().change(before, after))
+class _Ways:
+    """The same text given to the kernel in this process, as ucloud-firewall does, and by nft: milliseconds of each."""
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._kernel = namespace.do(Kernel)
+
+    def empty(self) -> None:
+        self._kernel.load(_NOTHING)
+
+    def ours(self, render: Callable[[], Iterable[Batch]]) -> float:
+        return _ms(lambda: self._kernel.load(render()))
+
+    def by_nft(self, batches: Iterable[Batch]) -> float:
+        text = "".join(batch.text for batch in batches)
+        return _ms(lambda: self._namespace.run("nft", "-f", "-", given=text))
 
 
 def measure_changes(ports: int, rounds: int) -> None:
@@ -68,88 +103,132 @@ def measure_changes(ports: int, rounds: int) -> None:
     nft = NftRenderer()
     all_ports = [_port(number) for number in range(ports)]
     policy = _policy(all_ports)
-    others = {"one more": _port(ports), "one more, with groups": _port(ports, (Permission(Protocol.TCP, (1, 9)),))}
-    first: list[float] = []
-    more: dict[str, list[float]] = {name: [] for name in others}
-    less: dict[str, list[float]] = {name: [] for name in others}
+    others = {"": _port(ports), ", with groups": _port(ports, (Permission(Protocol.TCP, (1, 9)),))}
+    steps = [f"{ports:,} ports, first load", *(f"one {what}{name}" for name in others for what in ("more", "less"))]
+    ours: dict[str, list[float]] = {name: [] for name in steps}
+    by_nft: dict[str, list[float]] = {name: [] for name in steps}
     with Namespace() as namespace:
-        kernel = namespace.do(Kernel)
+        ways = _Ways(namespace)
         for _ in range(rounds):
-            kernel.load(_NOTHING)
-            first.append(_ms(lambda: kernel.load(nft.load(policy))))
+            ways.empty()
+            by_nft[steps[0]].append(ways.by_nft(nft.load(policy)))
+            ways.empty()
+            ours[steps[0]].append(ways.ours(lambda: nft.load(policy)))
             for name, port in others.items():
                 larger = _policy([*all_ports, port])
-                more[name].append(_ms(partial(_change, kernel, policy, larger)))
-                less[name].append(_ms(partial(_change, kernel, larger, policy)))
-    rows = [Row(f"{ports:,} ports, first load", first)]
-    for name in others:
-        rows.append(Row(name, more[name], aim="< 5"))
-        rows.append(Row(name.replace("more", "less"), less[name], aim="< 5"))
-    report.show("Rules of ports: rendered and loaded", "ms", rows, form=",.1f")
+                for what, before, after in (("more", policy, larger), ("less", larger, policy)):
+                    step, back = f"one {what}{name}", nft.change(after, before)
+                    by_nft[step].append(ways.by_nft(nft.change(before, after)))
+                    ways.ours(lambda batches=back: batches)  # type: ignore[misc]
+                    ours[step].append(ways.ours(partial(nft.change, before, after)))
+    rows = [Row(step, ours[step], by_nft[step], "" if step is steps[0] else "< 5") for step in steps]
+    notes = ["the ratio is to `nft -f -` with the same text"]
+    report.show("Rules of ports: rendered and loaded", "ms", rows, form=",.1f", notes=notes)
 
 
 def measure_packets(ports: int, rounds: int) -> None:
-    """Print how many packets a guest can send in a second of a core, without rules and with them."""
+    """Print how many packets a guest sends in a second of a core, and how fast a stream is, without rules and with."""
     nft = NftRenderer()
     sender, receiver = _port(0), _port(1)
     filtered = _port(1, (Permission(),))
-    rules = {
-        "rules": nft.load(_policy([_port(number) for number in range(ports)])),
-        "rules, groups": nft.load(_policy([sender, filtered, *(_port(number) for number in range(2, ports))])),
+    others = [_port(number) for number in range(2, ports)]
+    rules = nft.load(_policy([sender, receiver, *others]))
+    grouped = nft.load(_policy([sender, filtered, *others]))
+    # By name: what is loaded, and whether the second wall stands.
+    ways = {
+        f"rules, {ports:,} ports": (rules, False),
+        "rules, second wall": (rules, True),
+        "rules, groups": (grouped, False),
+        "rules, groups, second wall": (grouped, True),
     }
-    bare: list[float] = []
-    rates: dict[str, list[float]] = {name: [] for name in rules}
+    packets: dict[str, list[float]] = {name: [] for name in ("no rules", *ways)}
+    bits: dict[str, list[float]] = {name: [] for name in packets}
     with Namespace() as namespace:
         kernel = namespace.do(Kernel)
         namespace.bridge("ucbr1", "02:75:63:00:a9:fe")
-        guest = _plug(namespace, sender, receiver)
+        from_, to = (_plug(namespace, *each) for each in ((sender, receiver), (receiver, sender)))
         try:
             for _ in range(rounds):
-                kernel.load(_NOTHING)
-                namespace.sysctl(bridge__bridge_nf_call_ip6tables=0)
-                bare.append(_send(namespace, guest, receiver))
-                for name, batches in rules.items():
-                    namespace.sysctl(bridge__bridge_nf_call_ip6tables=int("groups" in name))
+                for name, (batches, has_wall) in {"no rules": (_NOTHING, False), **ways}.items():
+                    namespace.sysctl(bridge__bridge_nf_call_ip6tables=int(batches is grouped))
                     kernel.load(batches)
-                    rates[name].append(_send(namespace, guest, receiver))
+                    with _second_wall(namespace, sender, receiver) if has_wall else nullcontext():
+                        packets[name].append(_send(namespace, from_, receiver))
+                        bits[name].append(_stream(namespace, from_, to, receiver) / 1e9)
         finally:
-            guest.kill()
-            guest.wait()
-    rows = [Row("no rules", bare), *(Row(f"{name}, {ports:,} ports", rates[name], bare) for name in rules)]
-    report.show("Small packets from guest to guest", "packets per s of a core", rows)
+            for guest in (from_, to):
+                guest.kill()
+                guest.wait()
+    for title, unit, found in (
+        ("Small packets from guest to guest", "packets per s of a core", packets),
+        ("A TCP stream from guest to guest", "Gbit/s", bits),
+    ):
+        bare = found["no rules"]
+        rows = [Row(name, values, bare if values is not bare else ()) for name, values in found.items()]
+        report.show(title, unit, rows, form=",.0f" if found is packets else ",.1f")
 
 
-def _plug(namespace: Namespace, sender: PortRights, receiver: PortRights) -> "subprocess.Popen[bytes]":
-    """Plug both into the bridge; returns a process in whose namespace the sender's guest is."""
+@contextmanager
+def _second_wall(namespace: Namespace, *ports: PortRights) -> Iterator[None]:
+    """Have the second wall on the taps and the bridge."""
+    built = threading.Event()
+    built.set()  # it is built on what is there, and listens for nothing
+    namespace.do(lambda: SecondWall().run(built))
+    try:
+        yield
+    finally:
+        for link in ("ucbr1", *(port.tap for port in ports)):
+            namespace.run("tc", "qdisc", "delete", "dev", link, "clsact")
+
+
+def _plug(namespace: Namespace, port: PortRights, other: PortRights) -> "subprocess.Popen[bytes]":
+    """Plug a guest into the bridge, who knows another one; returns a process in whose namespace it is."""
     # Its own namespace ends with it.
     guest = namespace.do(lambda: subprocess.Popen(["unshare", "--net", "sleep", "600"]))
-    inside = ["nsenter", "--net", "--target", str(guest.pid)]
     outside = namespace.run("readlink", "/proc/thread-self/ns/net")
     while namespace.run("readlink", f"/proc/{guest.pid}/ns/net") == outside:
         time.sleep(0.01)
     namespace.ip(
-        f"link add {sender.tap} type veth peer name eth0 address {sender.mac} netns {guest.pid}",
-        f"link add {receiver.tap} type veth peer name eth1 address {receiver.mac}",
-        *(f"link set {each.tap} master ucbr1 addrgenmode none up" for each in (sender, receiver)),
-        "link set eth1 up",
+        f"link add {port.tap} type veth peer name eth0 address {port.mac} netns {guest.pid}",
+        f"link set {port.tap} master ucbr1 addrgenmode none up",
     )
+    inside = _inside(guest)
     namespace.run(*inside, "ip", "link", "set", "eth0", "up")
-    namespace.run(*inside, "ip", "address", "add", f"{sender.ipv6[0]}/64", "dev", "eth0", "nodad")
-    namespace.run(*inside, "ip", "neighbour", "add", str(receiver.ipv6[0]), "lladdr", receiver.mac, "dev", "eth0")
+    namespace.run(*inside, "ip", "address", "add", f"{port.ipv6[0]}/64", "dev", "eth0", "nodad")
+    namespace.run(*inside, "ip", "neighbour", "add", str(other.ipv6[0]), "lladdr", other.mac, "dev", "eth0")
     return guest
+
+
+def _inside(guest: "subprocess.Popen[bytes]") -> list[str]:
+    return ["nsenter", "--net", "--target", str(guest.pid)]
 
 
 def _send(namespace: Namespace, guest: "subprocess.Popen[bytes]", receiver: PortRights) -> float:
     """Packets that get to the other end in a second of a core's time: the bridge works in that of the sender."""
-    inside = ["nsenter", "--net", "--target", str(guest.pid), sys.executable, "-c", _SENDER]
     before = _arrived(namespace, receiver)
-    took_s = float(namespace.run(*inside, str(receiver.ipv6[0]), str(_PACKETS)))
+    command = [*_inside(guest), sys.executable, "-c", _SENDER, str(receiver.ipv6[0]), str(_PACKETS)]
+    took_s = float(namespace.run(*command))
     return (_arrived(namespace, receiver) - before) / took_s
 
 
 def _arrived(namespace: Namespace, receiver: PortRights) -> int:
     (link,) = json.loads(namespace.run("ip", "-json", "-statistics", "link", "show", "dev", receiver.tap))
     return int(link["stats64"]["tx"]["packets"])
+
+
+def _stream(
+    namespace: Namespace, from_: "subprocess.Popen[bytes]", to: "subprocess.Popen[bytes]", receiver: PortRights
+) -> float:
+    """Bits a second of one stream of TCP; both ends share the cores with the bridge."""
+    taker = subprocess.Popen([*_inside(to), sys.executable, "-c", _TAKER], stdout=subprocess.PIPE, text=True)
+    try:
+        assert taker.stdout is not None
+        taker.stdout.readline()
+        namespace.run(*_inside(from_), sys.executable, "-c", _GIVER, str(receiver.ipv6[0]), str(_STREAM_S))
+        return float(taker.communicate(timeout=30)[0])
+    finally:
+        taker.kill()
+        taker.wait()
 
 
 def main() -> None:

@@ -59,7 +59,8 @@ class Ucloud:
 
     def move(self, target: str) -> None:
         """Move it; returns when it is told that it runs there, and nothing of it is left where it was."""
-        answer = self._http.post(f"{self._url}/migrate", json={"to": target}, timeout=30)
+        # By a connection of its own: the other's may have been idle for long enough to be closed just now.
+        answer = requests.post(f"{self._url}/migrate", json={"to": target}, headers=self._cloud.headers(), timeout=30)
         answer.raise_for_status()
         wait_for(f"the VM on {target}", lambda: self._look() == (target, "RUNNING"), _DEADLINE_S, _LOOK_EVERY_S)
         self.host = target

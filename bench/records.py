@@ -10,7 +10,7 @@ from common import admission, keys
 from common.schemas.host import Alive, HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageStatus
 from common.schemas.record import Record
-from common.schemas.user import Account, Amounts, Session
+from common.schemas.user import Account, Amounts, Quota, Session
 from common.schemas.vm import Actual, Console, Event, Placement, Specs, VmRequest, VmStatus
 from common.store import Put, Store, absent
 from ucloud_api.auth import TOKEN_PREFIX, digest
@@ -18,7 +18,7 @@ from ucloud_api.auth import TOKEN_PREFIX, digest
 NOW = datetime.now(UTC)
 IMAGE = str(UUID(int=2**100))
 IMAGE_NAME = "bench"
-QUOTA = Amounts(vms=10**6, cpu=10**6, ram_mib=10**9, ssd_mib=10**9, hdd_mib=10**9)
+QUOTA = Quota(vms=10**6, cpu=10**6, ram_mib=10**9, ssd_mib=10**9, hdd_mib=10**9)
 _PER_TRANSACTION = 128
 
 Pair = tuple[str, bytes]

@@ -3,7 +3,7 @@
 Both sides stand here side by side, so that what one takes the other gives back. ucloud_api admits; the daemon that
 sees the last of a thing gone releases (ucloud_scheduler for VMs, ucloud_image for images, ucloud_api for the rest).
 
-There is no counter that could go wrong: what an owner uses is the sum of the charges of the VMs, one key each. A
+There is no counter that could go wrong: what an owner uses is the sum of the charges of the things, one key each. A
 transaction that charges compares that nothing was charged to the owner since the sum was taken.
 """
 
@@ -34,6 +34,17 @@ from common.store import (
 )
 
 Named = ImageRequest | NetworkRequest | SecurityGroup
+Charged = VmRequest | NetworkRequest | SecurityGroup
+_RESOURCES = {
+    "vms": "VMs",
+    "cpu": "CPU",
+    "ram_mib": "RAM",
+    "ssd_mib": "SSD",
+    "hdd_mib": "HDD",
+    "networks": "networks",
+    "security_groups": "security groups",
+}
+"""What a quota limits, as sentences have it."""
 MOST_PORT_KEYS = 96
 """What the ports of a VM may hold, in keys: with all else of it, it is released in one transaction of etcd (128)."""
 MOST_GROUPS_NAMED = 32
@@ -89,7 +100,7 @@ def read_budget(store: Store, owner: str) -> Budget | None:
 def _excess(quota: Amounts, used: Amounts, before: Amounts, after: Amounts) -> dict[str, str]:
     """Of each resource that would be over the quota and grows: how much is asked for, used and allowed."""
     figures = {}
-    for field, name in (("vms", "VMs"), ("cpu", "CPU"), ("ram_mib", "RAM"), ("ssd_mib", "SSD"), ("hdd_mib", "HDD")):
+    for field, name in _RESOURCES.items():
         growth = getattr(after, field) - getattr(before, field)
         in_use, limit = getattr(used, field), getattr(quota, field)
         if growth > 0 and in_use + growth > limit:
@@ -98,9 +109,24 @@ def _excess(quota: Amounts, used: Amounts, before: Amounts, after: Amounts) -> d
     return figures
 
 
-def _put_charge(request: VmRequest) -> Put:
-    amounts = Amounts.of(request.specs)
-    return Put(keys.charge(request.owner, request.uuid), Charge(amounts=amounts).to_json())
+def amounts_of(request: Charged) -> Amounts:
+    """What a thing takes of its owner's quota."""
+    match request:
+        case VmRequest():
+            return Amounts.of(request.specs)
+        case NetworkRequest():
+            return Amounts(networks=1)
+        case SecurityGroup():
+            return Amounts(security_groups=1)
+
+
+def _put_charge(request: Charged) -> Put:
+    return Put(keys.charge(request.owner, request.uuid), Charge(amounts=amounts_of(request)).to_json())
+
+
+def _charge(request: Charged, budget: Budget) -> Step:
+    """Charge a new thing to its owner; QuotaExceeded."""
+    return budget.admit(Amounts(), amounts_of(request)) + Step((), (_put_charge(request),))
 
 
 def port_keys(vm: VmRequest) -> dict[str, bytes]:
@@ -155,10 +181,9 @@ def admit_vm(request: VmRequest, image_revision: int, budget: Budget) -> Step:
             Put(keys.vm(request.uuid), request.to_json()),
             Put(name_key, request.uuid.encode()),
             Put(keys.image_use(request.image, request.uuid), b""),
-            _put_charge(request),
         ),
     )
-    return budget.admit(Amounts(), Amounts.of(request.specs)) + written + _plug(None, request)
+    return _charge(request, budget) + written + _plug(None, request)
 
 
 def change_vm(before: VmRequest, after: VmRequest, vm_revision: int, budget: Budget | None) -> Step:
@@ -195,13 +220,10 @@ def _rename(kind: str, owner: str, uuid: str, before: str, after: str) -> Step:
     return Step((absent(new),), (Put(new, uuid.encode()), Delete(old)))
 
 
-def _admit(kind: str, key: str, request: Named, account_revision: int) -> Step:
-    """Write a new thing and take its name; its owner's account must be as it was at `account_revision`."""
+def _admit(kind: str, key: str, request: Named) -> Step:
+    """Write a new thing and take its name."""
     name_key = keys.name(request.owner, kind, request.name)
-    return Step(
-        (absent(key), absent(name_key), unchanged(keys.account(request.owner), account_revision)),
-        (Put(key, request.to_json()), Put(name_key, request.uuid.encode())),
-    )
+    return Step((absent(key), absent(name_key)), (Put(key, request.to_json()), Put(name_key, request.uuid.encode())))
 
 
 def _change(kind: str, key: str, before: Named, after: Named, revision: int) -> Step:
@@ -214,7 +236,8 @@ def _change(kind: str, key: str, before: Named, after: Named, revision: int) -> 
 
 def admit_image(request: ImageRequest, account_revision: int) -> Step:
     """Write a new image and take its name; its owner's account must be as it was at `account_revision`."""
-    return _admit("image", keys.image(request.uuid), request, account_revision)
+    account = unchanged(keys.account(request.owner), account_revision)
+    return Step((account,), ()) + _admit("image", keys.image(request.uuid), request)
 
 
 def change_image(before: ImageRequest, after: ImageRequest, image_revision: int) -> Step:
@@ -251,10 +274,10 @@ def network_keys(network: NetworkRequest) -> dict[str, bytes]:
     return held
 
 
-def admit_network(request: NetworkRequest, account_revision: int) -> Step:
-    """Write a new network and take its name, its VNI and its prefix."""
+def admit_network(request: NetworkRequest, budget: Budget) -> Step:
+    """Write a new network, take its name, its VNI and its prefix, and charge its owner; QuotaExceeded."""
     held = network_keys(request)
-    step = _admit("network", keys.network(request.uuid), request, account_revision)
+    step = _charge(request, budget) + _admit("network", keys.network(request.uuid), request)
     return step + Step(tuple(map(absent, held)), _rewrite({}, held))
 
 
@@ -264,10 +287,10 @@ def change_network(before: NetworkRequest, after: NetworkRequest, network_revisi
 
 
 def delete_network(request: NetworkRequest, network_revision: int) -> Step:
-    """Remove a network on which no address is held, with all that it holds."""
+    """Remove a network on which no address is held, with all that it holds, and its charge."""
     key, name_key = keys.network(request.uuid), keys.name(request.owner, "network", request.name)
     unused = none_below(keys.addresses(request.uuid))
-    gone = (key, name_key, *network_keys(request))
+    gone = (key, name_key, keys.charge(request.owner, request.uuid), *network_keys(request))
     return Step((unchanged(key, network_revision), unused), tuple(map(Delete, gone)))
 
 
@@ -283,9 +306,12 @@ def _name_groups(before: SecurityGroup | None, after: SecurityGroup) -> Step:
     return Step(tuple(named), _rewrite(old, new))
 
 
-def admit_group(request: SecurityGroup, account_revision: int) -> Step:
-    """Write a new security group and take its name; the groups that its rules are about must exist."""
-    step = _admit("security-group", keys.security_group(request.uuid), request, account_revision)
+def admit_group(request: SecurityGroup, budget: Budget) -> Step:
+    """Write a new security group, take its name, and charge its owner; QuotaExceeded.
+
+    The groups that its rules are about must exist.
+    """
+    step = _charge(request, budget) + _admit("security-group", keys.security_group(request.uuid), request)
     return step + _name_groups(None, request)
 
 
@@ -296,10 +322,10 @@ def change_group(before: SecurityGroup, after: SecurityGroup, group_revision: in
 
 
 def delete_group(request: SecurityGroup, group_revision: int) -> Step:
-    """Remove a security group that has no members and that no rule of another one is about."""
+    """Remove a security group that has no members and that no rule of another one is about, with its charge."""
     key, name_key = keys.security_group(request.uuid), keys.name(request.owner, "security-group", request.name)
     unused = (none_below(keys.group_members(request.uuid)), none_below(keys.group_uses(request.uuid)))
-    gone = (key, name_key, *group_uses(request))
+    gone = (key, name_key, keys.charge(request.owner, request.uuid), *group_uses(request))
     return Step((unchanged(key, group_revision), *unused), tuple(map(Delete, gone)))
 
 

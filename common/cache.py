@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 from common.errors import Compacted, MalformedRecord, UcloudError, Unavailable
 from common.metrics import Metrics
 from common.schemas.record import Record
-from common.store import Change, Entry, Listing, News, Store, Watch
+from common.store import PROBE_INTERVAL_S, Change, Entry, Listing, News, Store, Watch
 
 _log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
@@ -38,8 +38,17 @@ class Cached(Generic[R_co]):
 class Cache(Generic[R]):
     """The records of one kind below a prefix. Reading never blocks on etcd."""
 
-    def __init__(self, store: Store, prefix: str, kind: type[R], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        prefix: str,
+        kind: type[R],
+        metrics: Metrics,
+        probe_interval_s: float = PROBE_INTERVAL_S,
+    ) -> None:
+        """`probe_interval_s`: see Store.watch."""
         self.prefix = prefix
+        self._probe_interval_s = probe_interval_s
         self._store = store
         self._kind = kind
         self._metrics = metrics
@@ -71,7 +80,7 @@ class Cache(Generic[R]):
         while not stop.is_set():
             try:
                 revision = self._list_anew()
-                self._watch = self._store.watch(self.prefix, revision + 1, stop)
+                self._watch = self._store.watch(self.prefix, revision + 1, stop, self._probe_interval_s)
                 for news in self._watch:
                     self._heard_at_s = time.monotonic()
                     self._watching.set()

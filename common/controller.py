@@ -37,6 +37,7 @@ _MAX_BACKOFF_S = 10.0
 _STORE_PAUSE_S = 1.0
 _MAX_ROUNDS = 10
 _LOOK_THROUGH_S = 60.0
+_LOOK_APART_S = 0.05
 
 
 class Plan(Protocol[R_contra, O_contra, S, A]):
@@ -142,12 +143,12 @@ class Controller(Generic[R, S, O, A]):
         if (cached.record if cached else None) != self._reported.get(name) or self._statuses.is_malformed(status_key):
             self.look(name)
 
-    def look_at_all(self) -> None:
-        """Look at everything that is requested, reported or present."""
+    def look_at_all(self, apart_s: float = 0) -> None:
+        """Look at everything that is requested, reported or present: one by one, so that news need not wait for it."""
         names = {key.removeprefix(self._requests.prefix) for key in self._requests.records()}
         names |= {key.removeprefix(self._statuses.prefix) for key in self._statuses.records()}
-        for name in names.union(self._driver.known()):
-            self.look(name)
+        for number, name in enumerate(names.union(self._driver.known())):
+            self.look(name, number * apart_s)
 
     def work(self, stop: threading.Event) -> None:
         """Work off the queue until it is closed; the body of each worker thread."""
@@ -165,13 +166,15 @@ class Controller(Generic[R, S, O, A]):
 
     def look_through(self, stop: threading.Event) -> None:
         """Look at everything now and then; the body of a thread."""
+        apart_s = 0.0
         while not stop.is_set():
             try:
-                self.look_at_all()
+                self.look_at_all(apart_s)
             except UcloudError as error:
                 _log.warning("can't look through what exists: %s", error)
                 stop.wait(_FIRST_BACKOFF_S * 10)
             else:
+                apart_s = _LOOK_APART_S
                 stop.wait(_LOOK_THROUGH_S)
 
     def close(self) -> None:

@@ -4,12 +4,14 @@ A daemon is crash-only: a thread that ends by an error nobody expected ends the 
 it anew. Nothing is kept in memory that can't be had again from etcd and the machine.
 """
 
+import faulthandler
 import gc
 import logging
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -85,12 +87,19 @@ class Daemon:
         _log.info("%s started, health on [%s]:%d", self.name, self.settings.health.address, self.port)
         self.stop.wait()
         systemd.notify("STOPPING=1")
-        for thread in self._threads:
-            thread.join(_STOP_TIMEOUT_S)
+        self._wait_for_threads()
         server.shutdown()
         self.store.close()
         _log.info("%s ended", self.name)
         return 1 if self._failed else 0
+
+    def _wait_for_threads(self) -> None:
+        """Let all threads end what they are at, within one time for all of them."""
+        deadline = time.monotonic() + _STOP_TIMEOUT_S
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if late := [thread.name for thread in self._threads if thread.is_alive()]:
+            _log.warning("ending without these, which did not end in %d s: %s", _STOP_TIMEOUT_S, ", ".join(late))
 
     def _settle(self, stop: threading.Event) -> None:
         """Once all is listed, have the garbage collector pass it by, and come less often: there are no cycles in it."""
@@ -111,6 +120,7 @@ def main(name: str, default_port: int, wire: Callable[[Daemon], None]) -> None:
         daemon = Daemon(name, configuration, default_port)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.end())
+        faulthandler.register(signal.SIGUSR1)  # writes what each thread is at to stderr, also when all of them hang
         wire(daemon)
     except UcloudError as error:  # the settings, or something that the daemon can't do without
         sys.exit(f"{name}: {error}")

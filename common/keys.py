@@ -149,9 +149,9 @@ def charges(owner: str) -> str:
     return f"{CHARGE}{owner}/"
 
 
-def charge(owner: str, vm_uuid: str) -> str:
-    """What a VM takes of its owner's quota; charged and released with the VM (common.admission)."""
-    return f"{CHARGE}{owner}/{vm_uuid}"
+def charge(owner: str, thing_uuid: str) -> str:
+    """What a thing takes of its owner's quota; charged and released with the thing (common.admission)."""
+    return f"{CHARGE}{owner}/{thing_uuid}"
 
 
 def session(token_sha256: str) -> str:
@@ -299,6 +299,6 @@ def last_part(key: str) -> str:
 
 
 def host_and_vm(key: str) -> tuple[str, str]:
-    """The host and the VM of a placement or of a VM's status."""
+    """The host and the VM of a placement or of a VM's status; likewise the network of a network's status."""
     _, host_name, vm_uuid = key.rsplit("/", 2)
     return host_name, vm_uuid

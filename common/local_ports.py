@@ -29,6 +29,8 @@ class LocalPort(Record):
     """The VM's uuid."""
     name: str
     """The VM's name."""
+    is_arriving: bool = False
+    """The VM still runs on another host, which it is to come from."""
 
 
 class LocalNetwork(Record):
@@ -126,8 +128,10 @@ class LocalPorts:
 def _ports_of(cached: Cached[Placement] | None) -> dict[str, Cached[LocalPort]]:
     if cached is None or cached.record.role is Role.LEFT:
         return {}
-    request = cached.record.request
-    locals_ = (LocalPort(port=port, vm=request.uuid, name=request.name) for port in request.ports)
+    request, is_arriving = cached.record.request, cached.record.role is Role.INCOMING
+    locals_ = [
+        LocalPort(port=port, vm=request.uuid, name=request.name, is_arriving=is_arriving) for port in request.ports
+    ]
     return {local.port.id: Cached(local, cached.create_revision, cached.mod_revision) for local in locals_}
 
 

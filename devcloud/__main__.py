@@ -52,10 +52,12 @@ def up(place: tuple[str, Path], hosts: int, api_port: int, ceph: bool, vm: bool)
     if vm:
         first_vm.boot(cloud, lambda what: click.echo(f"==> {what}"))
     logged_in = cloud.people.lend(contexts_file(os.environ), cloud.name)
-    click.echo(f"\nThe cloud is up, {time.monotonic() - started:.0f} s. To go on:\n\n{_how_to_go_on(cloud, logged_in)}")
+    address = first_vm.address(cloud) if vm else ""
+    text = _how_to_go_on(cloud, logged_in, address)
+    click.echo(f"\nThe cloud is up, {time.monotonic() - started:.0f} s. To go on:\n\n{text}")
 
 
-def _how_to_go_on(cloud: Cloud, logged_in: bool) -> str:
+def _how_to_go_on(cloud: Cloud, logged_in: bool, address: str) -> str:
     if logged_in:
         who = f"  You are logged in as {USER}. As {ADMIN}: ucloud --context {cloud.name}-admin ...\n\n"
     else:
@@ -63,8 +65,10 @@ def _how_to_go_on(cloud: Cloud, logged_in: bool) -> str:
             f'  You have a login "{cloud.name}" at another cloud already; for this one:\n'
             f"  export UCLOUD_CONTEXT_FILE={cloud.people.contexts.path} UCLOUD_CONTEXT={USER}\n\n"
         )
+    log_in = f"  ssh -i {cloud.people.ssh_key} root@{address}\n" if address else ""
     return (
         f"{who}"
+        f"{log_in}"
         "  .venv/bin/ucloud vm list\n"
         "  .venv/bin/ucloud vm log first\n"
         "  .venv/bin/ucloud vm console first       # log in as root, without a password; ctrl-] ends it\n"

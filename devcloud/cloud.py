@@ -16,6 +16,7 @@ from typing import Literal
 import requests
 
 from devcloud import etcd, processes, programs
+from devcloud.bird import Bird
 from devcloud.ceph import CLIENT, Layout
 from devcloud.errors import DevcloudError
 from devcloud.etcd_users import EtcdUsers
@@ -60,7 +61,8 @@ class Cloud:
 
     All of its files are under `directory`/name and /run/ucloud-dev/name. Its programs are "etcd0", "ucloud-api",
     "ucloud-scheduler", "ucloud-image", "ucloud-otp", and on each host "libvirtd@h1", "ucloud-host@h1",
-    "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1"; one that ends is started anew soon.
+    "ucloud-host-alive@h1", "ucloud-host-guard@h1", "ucloud-vm@h1", with networks also "bird@h1" and "bird@router"; one
+    that ends is started anew soon.
     """
 
     def __init__(self, name: str = "dev", shape: Shape | None = None, directory: Path = DEFAULT_DIRECTORY) -> None:
@@ -92,7 +94,9 @@ class Cloud:
         for host in self.hosts:
             host.create()
             self._write_settings(host.settings_file, host.settings)
-        self.network.route(self.network.pool, self.hosts[0].number)
+        if self.shape.networks:
+            self._write_routing()
+            self.network.route_pool()
         self._write_settings(self._control_settings_file, self._control_settings)
         uploads = [self.upload_directory(person) for person in (ADMIN, USER)]
         for directory in (self.store_directory, *uploads, self._temporary_directory):
@@ -226,7 +230,7 @@ class Cloud:
         return self._host(host).enter(*command)
 
     def reach(self, address: str, host: str) -> None:
-        """Have this machine's packets to a VM's address go to the host that it is on, as a router would be told."""
+        """Have this machine's packets to a VM's address go straight to a host, whatever the router has heard of it."""
         self.network.route(f"{address}/128", self._host(host).number)
 
     # --- its programs -------------------------------------------------------------------------------------------------
@@ -398,6 +402,16 @@ class Cloud:
         self._wait_etcd(timeout_s=60)
         self.etcd_users.grant(self.etcd_endpoints[0], names)
 
+    @property
+    def _router(self) -> Bird:
+        return Bird(self.run / "router")
+
+    def _write_routing(self) -> None:
+        """Have each host tell the router which VMs it has."""
+        self._router.write_router(self.network.pool, self.network.hosts)
+        for host in self.hosts:
+            host.bird.write_host(host.number, self.network.router_address)
+
     def _write_settings(self, file: Path, own: dict[str, dict[str, str]]) -> None:
         parser = configparser.ConfigParser(interpolation=None)
         parser.read_dict(
@@ -429,7 +443,9 @@ class Cloud:
             *(programs.scheduler(number, control, address) for number in range(1, self.shape.schedulers + 1)),
             *(program for host in self.hosts for program in programs.of_host(host)),
         ]
+        router = [Program("bird@router", self.network.in_router(*self._router.command))] if self.shape.networks else []
         return [
+            *router,
             *programs.etcd_members(self._etcd_members(), token=self.identity),
             *(Program(name, command) for name, command in (self.ceph.daemons() if self.shape.ceph else {}).items()),
             *(self._with_certificate(program) for program in daemons),

@@ -13,19 +13,21 @@ from devcloud.people import ADMIN, USER
 from devcloud.programs import SCRIPTS
 from devcloud.waiting import wait_for
 
-_GUEST = Path(__file__).resolve().parent.parent / "tests/guest/build"
+_PROJECT = Path(__file__).resolve().parent.parent
+_GUEST = _PROJECT / "tests/guest/build"
 IMAGE = "guest"
 NETWORK = "home"
 SSH_KEY = "make-up"
+USER_DATA = Path(__file__).with_suffix(".user-data")
 VM = "first"
 
 
-def build_image() -> Path:
-    """The disk image of the test guest, built if its sources are newer."""
-    done = subprocess.run([_GUEST], capture_output=True, text=True, check=False)
+def build_image(builder: Path = _GUEST, image: str = "guest/ucguest.qcow2") -> Path:
+    """The disk image of the test guest, or what another builder leaves below .cache; built if its sources are newer."""
+    done = subprocess.run([builder], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise DevcloudError(f"{_GUEST}: {done.stderr.strip()}")
-    return _GUEST.parents[2] / ".cache/guest/ucguest.qcow2"
+        raise DevcloudError(f"{builder}: {done.stderr.strip()}")
+    return _PROJECT / ".cache" / image
 
 
 def ucloud(cloud: Cloud, *arguments: str, user: str = ADMIN, timeout_s: float = 180.0) -> str:
@@ -47,12 +49,12 @@ def ucloud(cloud: Cloud, *arguments: str, user: str = ADMIN, timeout_s: float = 
     return done.stdout
 
 
-def import_image(cloud: Cloud) -> str:
-    """Have the admin's public image "guest"; returns its name."""
-    image = build_image()
+def import_image(cloud: Cloud, name: str = IMAGE, image: Path | None = None) -> str:
+    """Have the admin's public image "guest", or another one, of another file; returns its name."""
+    image = image or build_image()
     shutil.copyfile(image, cloud.upload_directory(ADMIN) / image.name)
-    ucloud(cloud, "image", "create", "--name", IMAGE, "--file", image.name, "--public")
-    return IMAGE
+    ucloud(cloud, "image", "create", "--name", name, "--file", image.name, "--public")
+    return name
 
 
 def boot(cloud: Cloud, say: Callable[[str], None]) -> None:
@@ -70,7 +72,8 @@ def boot(cloud: Cloud, say: Callable[[str], None]) -> None:
         ucloud(cloud, "network", "create", NETWORK, user=USER)
     add_ssh_key(cloud, say)
     if VM not in _names(cloud, "vm"):
-        options = ["--name", VM, "--image", IMAGE, "--network", NETWORK, "--cpu", "1", "--ram", "128MiB", "--ssd", "1"]
+        specs = ["--cpu", "1", "--ram", "128MiB", "--ssd", "1"]
+        options = ["--name", VM, "--image", IMAGE, "--network", NETWORK, *specs, "--user-data", str(USER_DATA)]
         say(f"ucloud vm create {' '.join(options)}     (as {USER})")
         ucloud(cloud, "vm", "create", *options, user=USER)
     _log_in(cloud, say)
@@ -89,12 +92,15 @@ def add_ssh_key(cloud: Cloud, say: Callable[[str], None]) -> None:
         ucloud(cloud, "user", "ssh-key", "add", SSH_KEY, public, user=USER)
 
 
+def address(cloud: Cloud) -> str:
+    """Where the user's VM "first" is reached."""
+    vm = json.loads(ucloud(cloud, "vm", "show", VM, "-o", "json", user=USER))
+    return str(vm["ports"][0]["ipv6"])
+
+
 def _log_in(cloud: Cloud, say: Callable[[str], None]) -> None:
     """Be let in by ssh."""
-    vm = json.loads(ucloud(cloud, "vm", "show", VM, "-o", "json", user=USER))
-    address = vm["ports"][0]["ipv6"]
-    cloud.reach(address, vm["hostname"].rsplit("/", 1)[-1])
-    command = ssh(cloud, address)
+    command = ssh(cloud, address(cloud))
     say(" ".join(command))
     began = time.monotonic()
 
@@ -106,11 +112,14 @@ def _log_in(cloud: Cloud, say: Callable[[str], None]) -> None:
     say(f"{name!r} answers, after {time.monotonic() - began:.1f} s")
 
 
-def ssh(cloud: Cloud, address: str) -> list[str]:
-    """The command that logs the user in at a VM. What names it is the cloud, so its host key is asked for by nobody."""
+def ssh(cloud: Cloud, address: str, name: str = "root") -> list[str]:
+    """The command that logs the user in at a VM, as `name`.
+
+    What names the VM is the cloud, so its host key is asked for by nobody.
+    """
     options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=10")
     written = [word for option in options for word in ("-o", option)]
-    return ["ssh", "-i", str(cloud.people.ssh_key), *written, f"root@{address}"]
+    return ["ssh", "-i", str(cloud.people.ssh_key), *written, f"{name}@{address}"]
 
 
 def _names(cloud: Cloud, *kind: str) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from devcloud import wall_clock
+from devcloud.bird import Bird
 from devcloud.network import Network
 
 _ENTER = Path(__file__).resolve().parent / "enter"
@@ -84,6 +85,11 @@ class VmHost:
                 "migration_uri": self.migration_uri,
             },
         }
+
+    @property
+    def bird(self) -> Bird:
+        """Its routing daemon."""
+        return Bird(self.run / "bird")
 
     @property
     def environment(self) -> dict[str, str]:

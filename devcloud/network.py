@@ -1,4 +1,4 @@
-"""The network between the hosts of a cloud: a namespace per host, and one that is the switch between them.
+"""The network between the hosts of a cloud: a namespace per host, and one that is the switch and the router between.
 
 This machine's own namespace gets one link, so that etcd and the API, which run there, and the hosts reach each other.
 The addresses are a /48 of RFC 4193 (its 40 random bits are the cloud's id), so clouds on one machine can't meet.
@@ -6,6 +6,7 @@ The addresses are a /48 of RFC 4193 (its 40 random bits are the cloud's id), so 
 
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 
 from devcloud.errors import DevcloudError
 
@@ -23,6 +24,16 @@ class Network:
     def control_address(self) -> str:
         """This machine's own address in the cloud's network."""
         return f"{self._prefix}::ffff"
+
+    @property
+    def hosts(self) -> str:
+        """The prefix that all of its machines are in."""
+        return f"{self._prefix}::/64"
+
+    @property
+    def router_address(self) -> str:
+        """The address of the switch, by which packets from this machine to VMs go."""
+        return f"{self._prefix}::fffe"
 
     def host_address(self, number: int) -> str:
         """The address of host `number`, 1 and up."""
@@ -56,13 +67,26 @@ class Network:
         _ip(f"netns add {switch}")
         # Packets on a bridge are no business of the machine's own firewall.
         _run_inside(switch, "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -e $f ] || echo 0 > $f; done")
-        _ip("link add bridge type bridge", "link set bridge up", "link set lo up", namespace=switch)
+        _run_inside(switch, "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
+        _ip(
+            "link add bridge type bridge",
+            f"address add {self.router_address}/64 dev bridge nodad",
+            "link set bridge up",
+            "link set lo up",
+            namespace=switch,
+        )
         _ip(f"link add {self.link} type veth peer name machine netns {switch}")
         _ip("link set machine master bridge", "link set machine up", namespace=switch)
         _ip(
             f"address add {self.control_address}/64 dev {self.link} nodad",
             f"link set {self.link} up",
         )
+        # The router would say that the host of a VM is on this link, and this machine would hold on to that.
+        Path(f"/proc/sys/net/ipv6/conf/{self.link}/accept_redirects").write_text("0", encoding="ascii")
+
+    def in_router(self, *command: str) -> list[str]:
+        """The command that runs `command` on the router."""
+        return ["ip", "netns", "exec", self.namespace(_SWITCH), *command]
 
     def create_host(self, name: str, number: int) -> None:
         """Make the namespace of host `name` and plug it into the switch, where it isn't there."""
@@ -78,6 +102,10 @@ class Network:
             namespace=namespace,
         )
         _ip(f"link set {name} master bridge", f"link set {name} up", namespace=self.namespace(_SWITCH))
+
+    def route_pool(self) -> None:
+        """Have this machine's packets to VMs go to the router."""
+        _ip(f"route replace {self.pool} via {self.router_address} dev {self.link}")
 
     def route(self, destination: str, number: int) -> None:
         """Have this machine's packets to a prefix, or an address, of VMs go to host `number`."""

@@ -50,6 +50,8 @@ def of_host(host: VmHost) -> Iterator[Program]:
         # What libvirt's test driver runs is there for as long as somebody is connected to it.
         listen = host.virsh("event", "--event", "lifecycle", "--loop")
         yield Program(f"libvirt-listener@{host.name}", host.enter(*listen), host.environment)
+    if host.has_networks:
+        yield Program(f"bird@{host.name}", host.enter(*host.bird.command), host.environment)
     environment = {"UCLOUD_CONFIG": str(host.settings_file), **host.environment}
     names = ["ucloud-host-guard", "ucloud-host-alive", "ucloud-host", "ucloud-vm"]
     for name in [*names, *(_NETWORK_DAEMONS if host.has_networks else ())]:

@@ -16,7 +16,12 @@ def guest_of(state: State, owner: str, body: VmCreate) -> dict[str, object]:
     lines = _keys(state, owner, body.ssh_keys)
     if sum(map(len, lines)) > _MOST_CHARACTERS:
         raise _invalid("ssh_keys", "are too long together", f"keys of {_MOST_CHARACTERS} characters; name some of them")
-    return {"ssh_keys": lines, "user_data": body.user_data or "", "hostname": body.hostname}
+    return {
+        "ssh_keys": lines,
+        "user_data": body.user_data or "",
+        "hostname": body.hostname,
+        "seed_disk": body.seed_disk,
+    }
 
 
 def _keys(state: State, owner: str, wishes: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ blueprint = APIBlueprint(
 
 def _resource(state: State, name: str, word: HostRequest | None) -> models.Host:
     status = state.host_statuses.get(keys.host_status(name))
-    placed = [state.placements.get(keys.placement(name, vm_uuid)) for vm_uuid in state.index.vms_on(name)]
+    placed = [state.placements.get(keys.placement(name, vm_uuid)) for vm_uuid in state.index.things_on(name)]
     verdict = state.verdicts.get(keys.verdict(name))
     return views.host(
         name,

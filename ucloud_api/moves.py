@@ -102,7 +102,7 @@ def drain(path: models.HostPath) -> Response:
     word = cached.record if cached else HostRequest(name=name)
     told = _cloud_status(state).drains.get(name)
     stuck = told.stuck if told else {}
-    vms = [_draining_vm(state, name, uuid, stuck.get(uuid, "")) for uuid in sorted(state.index.vms_on(name))]
+    vms = [_draining_vm(state, name, uuid, stuck.get(uuid, "")) for uuid in sorted(state.index.things_on(name))]
     is_draining = word.state is HostState.DRAINING
     return answer(models.Drain(host=name, is_draining=is_draining, cold=word.drain_cold, vms=tuple(vms)))
 

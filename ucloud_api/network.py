@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import UTC, datetime
+from functools import partial
 from ipaddress import IPv6Network
 from uuid import uuid4
 
@@ -13,13 +14,14 @@ from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict, MalformedRecord
 from common.schemas.network import AddressHolder, NetworkRequest
-from ucloud_api import models
+from ucloud_api import models, network_views
 from ucloud_api.answers import answer, etag, watchable
 from ucloud_api.auth import Caller, current_caller
 from ucloud_api.change import Plan, change, told
 from ucloud_api.collection import Collection, check_may_publish, users_of
 from ucloud_api.creation import Creation, make
-from ucloud_api.owner import owner_of_new
+from ucloud_api.network_views import HasNetwork
+from ucloud_api.owner import budget_of, owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.quick import quick
 from ucloud_api.removal import Removal, remove
@@ -39,11 +41,14 @@ blueprint = APIBlueprint(
 
 def networks(state: State, caller: Caller) -> Collection[NetworkRequest]:
     """The networks, for a caller."""
-    return Collection(state, caller, NetworkRequest, state.followed_networks, _resource)
+    return Collection(state, caller, NetworkRequest, state.followed_networks, partial(_resource, state, caller))
 
 
-def _resource(network: NetworkRequest) -> models.Network:
-    return models.Network.model_validate(network.model_dump(exclude={"version"}))
+def _resource(state: State, caller: Caller, network: NetworkRequest) -> models.Network:
+    hosts = state.network_index.hosts_of(network.uuid)
+    found = {host: state.network_statuses.get(keys.network_status(host, network.uuid)) for host in sorted(hosts)}
+    seen = [HasNetwork(host, state.is_alive(host), cached.record) for host, cached in found.items() if cached]
+    return network_views.network(network, seen, caller.is_admin)
 
 
 @blueprint.post("", summary="Create a network", responses={201: models.Network, **documented(400, 403, 404, 413, 415)})
@@ -57,9 +62,6 @@ def create(body: models.NetworkCreate) -> Response:
         _check_prefix(state, caller, body.prefix)
 
     def draft() -> tuple[bytes, Step]:
-        account = state.store.get(keys.account(owner))
-        if account is None:
-            raise not_found("user", owner)
         vni = 1 + secrets.randbelow(LAST_VNI)
         network = NetworkRequest(
             uuid=uuid,
@@ -69,11 +71,11 @@ def create(body: models.NetworkCreate) -> Response:
             owner=owner,
             **body.model_dump(include={"name", "ipv4", "mtu", "isolated", "public"}),
         )
-        step = admission.admit_network(network, account.mod_revision) + told(state, None, network)
-        return _resource(network).model_dump_json().encode(), step
+        step = admission.admit_network(network, budget_of(state, owner)) + told(state, None, network)
+        return _resource(state, caller, network).model_dump_json().encode(), step
 
     def refuse(conflict: Conflict) -> None:
-        """Else the VNI that was drawn is another network's, or the account changed: try again."""
+        """Else the VNI that was drawn is another network's, or the account or its use changed: try again."""
         networks(state, caller).refuse_name(conflict, owner, body.name)
         if body.prefix and keys.prefix(str(body.prefix.network_address)) in conflict.keys:
             problem = FieldProblem(
@@ -81,7 +83,8 @@ def create(body: models.NetworkCreate) -> Response:
             )
             raise ApiProblem(409, "prefix-taken", f"the prefix {body.prefix} is another network's", [problem])
 
-    return make(state, Creation(state.networks, keys.network(uuid), "the owner's account", draft, refuse, status=201))
+    what = "the owner's account or quota"
+    return make(state, Creation(state.networks, keys.network(uuid), what, draft, refuse, status=201))
 
 
 def nth_prefix(state: State, number: int) -> IPv6Network:
@@ -148,7 +151,7 @@ def patch(path: models.ThingPath, body: models.NetworkPatch) -> Response:
 
     key = keys.network(uuid)
     changed = change(state, Plan(state.networks, NetworkRequest, key, decide, admission.change_network, refuse))
-    return answer(_resource(changed.record), 200, {"ETag": etag(changed.revision)})
+    return answer(_resource(state, caller, changed.record), 200, {"ETag": etag(changed.revision)})
 
 
 @blueprint.delete(

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.exceptions import HTTPException
 
 from common.errors import MalformedRecord, QuotaExceeded, StoreError, TooManyTries, UcloudError, Unavailable
+from common.schemas.vm import Specs
 from ucloud_api import models
 
 _log = logging.getLogger(__name__)
@@ -124,9 +125,12 @@ def invalid(error: ValidationError) -> Response:
 
 def over_quota(error: QuotaExceeded) -> ApiProblem:
     """403 with the figures of each resource of which there would be too much."""
-    fields = {"vms": "vms"} | {name: f"specs.{name.removesuffix('_mib')}" for name in error.figures if name != "vms"}
     errors = [
-        FieldProblem(field=fields[name], problem="is over the quota", allowed=figure)
+        FieldProblem(
+            field=f"specs.{name.removesuffix('_mib')}" if name in Specs.model_fields else name,
+            problem="is over the quota",
+            allowed=figure,
+        )
         for name, figure in error.figures.items()
     ]
     return ApiProblem(403, "over-quota", str(error), errors)

@@ -19,7 +19,7 @@ from ucloud_api.change import Plan, change, told
 from ucloud_api.collection import Collection, users_of
 from ucloud_api.creation import Creation, make
 from ucloud_api.models.security_group import RuleIn
-from ucloud_api.owner import owner_of_new
+from ucloud_api.owner import budget_of, owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, not_found
 from ucloud_api.quick import quick
 from ucloud_api.removal import Removal, remove
@@ -79,18 +79,16 @@ def create(body: models.SecurityGroupCreate) -> Response:
     state.await_caches(state.groups)
 
     def draft() -> tuple[bytes, Step]:
-        account = state.store.get(keys.account(owner))
-        if account is None:
-            raise not_found("user", owner)
+        budget = budget_of(state, owner)
         rules = _rules(known, owner, (uuid, body.name), body.rules)
         group = SecurityGroup(uuid=uuid, owner=owner, name=body.name, rules=rules, created_at=datetime.now(UTC))
-        step = admission.admit_group(group, account.mod_revision) + told(state, None, group)
+        step = admission.admit_group(group, budget) + told(state, None, group)
         return _resource(state, group).model_dump_json().encode(), step
 
     def refuse(conflict: Conflict) -> None:
         known.refuse_name(conflict, owner, body.name)
 
-    what = "the owner's account or a group"
+    what = "the owner's account or quota, or a group"
     return make(state, Creation(state.groups, keys.security_group(uuid), what, draft, refuse, status=201))
 
 

@@ -20,7 +20,7 @@ from common.lent_lease import LentLease
 from common.metrics import Metrics
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
-from common.schemas.network import NetworkRequest, SecurityGroup
+from common.schemas.network import NetworkRequest, NetworkStatus, SecurityGroup
 from common.schemas.record import Record
 from common.schemas.user import Account, Session
 from common.schemas.verdict import Verdict
@@ -30,11 +30,11 @@ from common.store import EtcdOptions, Store
 from ucloud_api.event_feed import EventFeed
 from ucloud_api.followed import Followed
 from ucloud_api.guard import Guard
+from ucloud_api.host_index import HostIndex
 from ucloud_api.journal import Journal
 from ucloud_api.last_writes import LastWrites
 from ucloud_api.leavers import Leavers
 from ucloud_api.otp import OtpClient
-from ucloud_api.placements import PlacementIndex
 from ucloud_api.things import Audience, Things
 from ucloud_api.watch import Hub
 
@@ -84,12 +84,14 @@ class State:
         self.images = self._cache(keys.IMAGE, ImageRequest)
         self.image_statuses = self._cache(keys.STATUS_IMAGE, ImageStatus)
         self.networks = self._cache(keys.NETWORK, NetworkRequest)
+        self.network_statuses = self._cache(keys.STATUS_NETWORK, NetworkStatus)
         self.groups = self._cache(keys.SECURITY_GROUP, SecurityGroup)
         self.accounts = self._cache(keys.ACCOUNT, Account)
         self.sessions = self._cache(keys.SESSION, Session)
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
-        self.index = PlacementIndex(self.placements)
+        self.index = HostIndex(self.placements)
+        self.network_index = HostIndex(self.network_statuses)
         self.vm_things = Things(self.vms, lambda vm: Audience(vm.owner))
         self.vm_caches = (self.vms, self.placements, self.vm_statuses, self.alive, self.verdicts)
         self.vm_journal = Journal(self.vm_caches)
@@ -97,7 +99,11 @@ class State:
             "image", lambda image: Audience(image.owner, image.public), self.images, self.image_statuses
         )
         self.followed_networks = Followed(
-            "network", lambda network: Audience(network.owner, network.public), self.networks
+            "network",
+            lambda network: Audience(network.owner, network.public),
+            self.networks,
+            self.network_statuses,
+            self.alive,
         )
         self.followed_groups = Followed("security-group", lambda group: Audience(group.owner), self.groups)
         self._subscribe()
@@ -120,14 +126,21 @@ class State:
         for kind, things, journal, (requests, *others) in kinds:
             requests.subscribe(self._teller(kind, requests, journal, things.update))
             for cache in others:
-                cache.subscribe(self._teller(kind, cache, journal, things.audience_at))
+                if cache is not self.alive:
+                    cache.subscribe(self._teller(kind, cache, journal, things.audience_at))
 
         def tell_vms_of_host(cache: Cache[Any], key: str) -> None:
-            for vm_uuid in self.index.vms_on(keys.last_part(key)):
+            for vm_uuid in self.index.things_on(keys.last_part(key)):
                 self.vm_journal.touch(cache, vm_uuid, self.vm_things.audience(vm_uuid))
                 self.hub.tell("vm", vm_uuid)
 
+        def tell_networks_of_host(key: str) -> None:
+            for uuid in self.network_index.things_on(keys.last_part(key)):
+                self.followed_networks.journal.touch(self.alive, uuid, self.followed_networks.things.audience(uuid))
+                self.hub.tell("network", uuid)
+
         self.alive.subscribe(lambda key: tell_vms_of_host(self.alive, key))
+        self.alive.subscribe(tell_networks_of_host)
         self.verdicts.subscribe(lambda key: tell_vms_of_host(self.verdicts, key))
         self.sessions.subscribe(lambda key: self.hub.tell("session", keys.last_part(key)))
         self.accounts.subscribe(lambda key: self.hub.tell("account", keys.last_part(key)))

@@ -147,4 +147,6 @@ def _show(value: object) -> str:
 def _field(name: str, value: object) -> str:
     if name.endswith("_mib") and isinstance(value, int):
         return f"{human_size(value)} {name.removesuffix('_mib').upper()}"
+    if name in ("networks", "security_groups"):
+        return f"{value} {name.replace('_', ' ')}"
     return f"{value} {name.upper()}" if name in ("cpu", "vms") else f"{name}={_show(value)}"

@@ -13,7 +13,7 @@ from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict, LeaseExpired
 from common.schemas.size import format_size
-from common.schemas.user import Account, Amounts, Charge
+from common.schemas.user import Account, Amounts, Charge, Quota
 from common.store import Put, absent, unchanged
 from ucloud_api import models
 from ucloud_api.answers import answer, etag
@@ -27,8 +27,8 @@ from ucloud_api.session import end_sessions_of
 from ucloud_api.state import State, current_state
 
 _GIB = 1024
-DEFAULT_QUOTA = Amounts(vms=10, cpu=20, ram_mib=64 * _GIB, ssd_mib=500 * _GIB, hdd_mib=2000 * _GIB)
-_FIELDS = {"vms": "vms", "cpu": "cpu", "ram": "ram_mib", "ssd": "ssd_mib", "hdd": "hdd_mib"}
+DEFAULT_QUOTA = Quota(vms=10, cpu=20, ram_mib=64 * _GIB, ssd_mib=500 * _GIB, hdd_mib=2000 * _GIB)
+_SIZES = {"ram": "ram_mib", "ssd": "ssd_mib", "hdd": "hdd_mib"}
 _PATH = keys.USER.rstrip("/")
 
 blueprint = APIBlueprint(
@@ -54,15 +54,16 @@ def _resource(account: Account, used: Amounts) -> models.User:
 
 
 def _amounts(amounts: Amounts) -> models.Quota:
-    sizes = {name: format_size(getattr(amounts, field)) for name, field in _FIELDS.items() if field.endswith("_mib")}
-    return models.Quota(vms=amounts.vms, cpu=amounts.cpu, **sizes)
+    sizes = {name: format_size(getattr(amounts, field)) for name, field in _SIZES.items()}
+    counts = amounts.model_dump(include={"vms", "cpu", "networks", "security_groups"})
+    return models.Quota.model_validate(counts | sizes)
 
 
-def _quota(wanted: models.QuotaIn | None, base: Amounts) -> Amounts | None:
+def _quota(wanted: models.QuotaIn | None, base: Quota) -> Quota | None:
     """The quota as it is to be: what is not said stays as in `base`."""
     if wanted is None:
         return None
-    said = {_FIELDS[name]: amount for name, amount in wanted.model_dump(exclude_none=True).items()}
+    said = {_SIZES.get(name, name): amount for name, amount in wanted.model_dump(exclude_none=True).items()}
     return base.model_copy(update=said)
 
 

@@ -98,6 +98,7 @@ def vm(facts: VmFacts) -> models.Vm:
         addresses=_addresses(request, status),
         ssh_keys=tuple(map(fingerprint, request.ssh_keys)),
         guest_hostname=request.hostname or request.name,
+        seed_disk=request.seed_disk,
         move=_move(facts),
         events=tuple(models.EventOut(at=event.at, what=event.what) for event in status.events) if status else (),
     )

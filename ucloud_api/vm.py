@@ -25,7 +25,7 @@ from ucloud_api.creation import Creation, make
 from ucloud_api.guest import guest_of
 from ucloud_api.image import find_ready
 from ucloud_api.lifecycle import Wish, decide
-from ucloud_api.owner import owner_of_new
+from ucloud_api.owner import budget_of, owner_of_new
 from ucloud_api.placing import placing_of
 from ucloud_api.plugging import Plugging, check_extent
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, invalid_body, name_taken, not_found
@@ -83,7 +83,7 @@ def create(body: models.VmCreate) -> Response:
         ).model_copy(update=said)
         check_extent(vm, "networks")
         resource = views.vm(VmFacts(vm, image_name=image.name, names=plugging.names)).model_dump_json().encode()
-        return resource, admission.admit_vm(vm, image_revision, _budget(state, owner)) + told(state, None, vm)
+        return resource, admission.admit_vm(vm, image_revision, budget_of(state, owner)) + told(state, None, vm)
 
     def refuse(conflict: Conflict) -> None:
         """Else the image, a network, the account or what is charged to it changed: look again."""
@@ -91,13 +91,6 @@ def create(body: models.VmCreate) -> Response:
         _refuse_name(state, conflict, keys.name(owner, "vm", name), name)
 
     return make(state, Creation(state.vms, keys.vm(uuid), "the image, the quota or a network", draft, refuse))
-
-
-def _budget(state: State, owner: str) -> admission.Budget:
-    budget = admission.read_budget(state.store, owner)
-    if budget is None:
-        raise not_found("user", owner)
-    return budget
 
 
 def _refuse_name(state: State, conflict: Conflict, name_key: str, name: str) -> None:
@@ -314,7 +307,7 @@ def change_request(
         return decided(current, rendered.facts(current))
 
     def step(before: VmRequest, after: VmRequest, revision: int) -> Step:
-        budget = _budget(state, after.owner) if after.specs != before.specs else None
+        budget = budget_of(state, after.owner) if after.specs != before.specs else None
         return admission.change_vm(before, after, revision, budget)
 
     def refuse(conflict: Conflict, after: VmRequest) -> None:

@@ -5,14 +5,17 @@ from operator import itemgetter
 
 from common.schemas.host import HostState
 from common.schemas.image import ImageActual
+from common.schemas.network import NetworkActual
 from common.schemas.vm import Actual, Requested
 from ucloud_cli.kind import Filter, Kind, complete_names
 from ucloud_cli.output import Column, last_part, local_time, size, yes
 from ucloud_cli.placing import groups, labels
 from ucloud_cli.problems import Resource
 
-AMOUNTS = ("vms", "cpu", "ram", "ssd", "hdd")
+AMOUNTS = ("vms", "cpu", "ram", "ssd", "hdd", "networks", "security_groups")
 """What a quota limits."""
+SIZES = ("ram", "ssd", "hdd")
+"""Of these, what has a unit."""
 
 
 def _values(states: type[StrEnum]) -> tuple[str, ...]:
@@ -20,7 +23,7 @@ def _values(states: type[StrEnum]) -> tuple[str, ...]:
 
 
 def _amount(what: str, value: object) -> str:
-    return "" if value is None else str(value) if what in ("vms", "cpu") else size(value)
+    return "" if value is None else size(value) if what in SIZES else str(value)
 
 
 def _ordered(host: Resource, what: str) -> str:
@@ -37,8 +40,9 @@ def _verdict(host: Resource) -> Resource:
 
 def used(user: Resource, what: str) -> str:
     """How much of something is charged to a user, and how much may be: "3/8"; "3" where there is no limit."""
-    of = f"/{_amount(what, user['quota'][what])}" if user["quota"] else ""
-    return f"{_amount(what, user['used'][what])}{of}"
+    # An older API says nothing of some.
+    of = f"/{_amount(what, user['quota'].get(what))}" if user["quota"] else ""
+    return f"{_amount(what, user['used'].get(what))}{of}".strip("/")
 
 
 USER = Kind(
@@ -55,6 +59,8 @@ USER = Kind(
         "RAM": Column(lambda user: used(user, "ram")),
         "SSD": Column(lambda user: used(user, "ssd")),
         "HDD": Column(lambda user: used(user, "hdd")),
+        "NETWORKS": Column(lambda user: used(user, "networks"), wide=True),
+        "GROUPS": Column(lambda user: used(user, "security_groups"), wide=True),
         "CREATED": Column(lambda user: local_time(user["created_at"]), wide=True),
     },
     fields={
@@ -68,6 +74,8 @@ USER = Kind(
         "ram": lambda user: used(user, "ram"),
         "ssd": lambda user: used(user, "ssd"),
         "hdd": lambda user: used(user, "hdd"),
+        "networks": lambda user: used(user, "networks"),
+        "security groups": lambda user: used(user, "security_groups"),
         "created": lambda user: local_time(user["created_at"]),
     },
 )
@@ -154,6 +162,12 @@ def rule_text(rule: Resource, names: Resource) -> str:
     return " ".join(word for word in words if word)
 
 
+def _on_host(seen: Resource) -> str:
+    """What a host has of a network, in a line."""
+    told = f"mtu {seen['mtu']}" if seen["status"] == NetworkActual.ACTIVE else seen["reason"]
+    return "  ".join((seen["host"], seen["status"], told)).rstrip()
+
+
 NETWORK = Kind(
     name="network",
     noun="network",
@@ -161,16 +175,22 @@ NETWORK = Kind(
         "NAME": Column(itemgetter("name")),
         "UUID": Column(itemgetter("uuid"), wide=True),
         "OWNER": Column(itemgetter("owner")),
+        "STATUS": Column(lambda network: network.get("status")),
         "PREFIX": Column(itemgetter("prefix")),
         "IPV4": Column(itemgetter("ipv4")),
         "ISOLATED": Column(lambda network: yes(network["isolated"])),
         "PUBLIC": Column(lambda network: yes(network["public"])),
+        "REASON": Column(lambda network: network.get("reason"), wide=True),
         "VNI": Column(itemgetter("vni"), wide=True),
         "MTU": Column(itemgetter("mtu"), wide=True),
         "CREATED": Column(lambda network: local_time(network["created_at"]), wide=True),
     },
     fields={
-        **{name: itemgetter(name) for name in ("name", "uuid", "owner", "prefix", "ipv4", "vni")},
+        **{name: itemgetter(name) for name in ("name", "uuid", "owner")},
+        "status": lambda network: network.get("status"),
+        "reason": lambda network: network.get("reason"),
+        "hosts": lambda network: "\n".join(map(_on_host, network.get("hosts") or ())),
+        **{name: itemgetter(name) for name in ("prefix", "ipv4", "vni")},
         "mtu": lambda network: network["mtu"] or "what the hosts' network takes",
         "isolated": lambda network: "yes" if network["isolated"] else "no",
         "public": lambda network: "yes" if network["public"] else "no",
@@ -257,6 +277,7 @@ VM = Kind(
         "networks": lambda vm: "\n".join(map(_port, vm.get("ports", ()))),
         "guest's name": lambda vm: vm.get("guest_hostname"),
         "ssh keys": lambda vm: "\n".join(vm.get("ssh_keys", ())),
+        "seed disk": lambda vm: yes(vm.get("seed_disk")),
         "protected": lambda vm: "yes" if vm.get("protected") else "no",
         "ha": lambda vm: "yes" if vm.get("ha") else "no",
         "priority": lambda vm: vm.get("priority"),

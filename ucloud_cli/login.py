@@ -39,7 +39,7 @@ _FIELDS: Fields = {
     "url": lambda shown: shown["url"],
     "session": lambda shown: f"until {local_time(shown['expires_at'])}{_left(shown['expires_at'])}",
     "quota": lambda shown: "" if shown["account"]["quota"] else "no limit",
-    **{what: _share(what) for what in AMOUNTS},
+    **{what.replace("_", " "): _share(what) for what in AMOUNTS},
 }
 
 

@@ -73,8 +73,9 @@ def complete_ssh_keys(context: click.Context, _parameter: click.Parameter, incom
 
 
 def guest_options(command: F) -> F:
-    """`--network`, `--ssh-key`, `--user-data` and `--hostname`, handed on under the names that `guest_of` knows."""
+    """What a guest is given, from `--network` to `--seed-disk`, under the names that `guest_of` knows."""
     options: tuple[Callable[[F], F], ...] = (
+        click.option("--seed-disk", is_flag=True, help="It is told all that on a disk, too: cloud-init's NoCloud."),
         click.option("--hostname", help="What its guest calls itself.  [default: as the VM]"),
         click.option("--user-data", metavar="FILE", help='What its guest may read at boot; "-" is standard input.'),
         click.option("--no-ssh-keys", is_flag=True, help="It lets nobody in by ssh key."),
@@ -110,6 +111,7 @@ def guest_of(wanted: dict[str, Any]) -> Resource:
         "ssh_keys": [] if wanted["no_ssh_keys"] else named or None,
         "user_data": read_text(wanted["user_data"]) if wanted["user_data"] else None,
         "hostname": wanted["hostname"],
+        "seed_disk": wanted["seed_disk"] or None,
     }
     return {field: value for field, value in said.items() if value is not None}
 

@@ -83,4 +83,4 @@ def _option(field: str) -> str:
     if group in _MANY:
         # Of which one of many it is, the number says little to whom typed it.
         return f"{_MANY[group]} {part.lstrip('0123456789.').replace('_', ' ')}".rstrip()
-    return f"--{part}" if part and group in _GROUPS else _OPTIONS.get(field, field)
+    return f"--{part.replace('_', '-')}" if part and group in _GROUPS else _OPTIONS.get(field, field)

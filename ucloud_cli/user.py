@@ -8,7 +8,7 @@ import click
 from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import F, add_delete, add_list, add_show, name_argument, new_name, print_result
-from ucloud_cli.kinds import AMOUNTS, USER
+from ucloud_cli.kinds import AMOUNTS, SIZES, USER
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options
 from ucloud_cli.problems import Resource
 from ucloud_cli.ssh_key import ssh_key
@@ -27,12 +27,14 @@ def _account_options(command: F) -> F:
         "ram": "How much memory: GiB, or with a unit.",
         "ssd": "How much of root disks.",
         "hdd": "How much of second disks.",
+        "networks": "How many networks.",
+        "security_groups": "How many security groups.",
     }
     decorators: list[Callable[[F], F]] = [
         click.option("--admin/--no-admin", "is_admin", default=None, help="Sees and changes what others own."),
         click.option("--enable/--disable", "enabled", default=None, help="Whether it may do anything."),
         *[
-            click.option(f"--{what}", type=int if what in ("vms", "cpu") else SIZE, help=helps[what])
+            click.option(f"--{what.replace('_', '-')}", type=SIZE if what in SIZES else int, help=helps[what])
             for what in AMOUNTS
         ],
         click.option("--unlimited", is_flag=True, help="No quota at all."),

@@ -5,21 +5,15 @@ A bridge is made by somebody else, at any time: the kernel tells of it.
 
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from ucloud_firewall import netlink
+from common.link_news import Link, LinkNews
+
 
 _log = logging.getLogger(__name__)
-_NETLINK_ROUTE = 0
-_GROUP_LINK = 1
-_NEW_LINK = 16
-_HEADER_BYTES = 16
-_NAME = 3
-_BUFFER_BYTES = 4 * 2**20
 _BRIDGE = "ucbr"
 _FLAGS = ("br_nf_call_iptables", "br_nf_call_ip6tables")
 _MODULE = Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables")
@@ -29,7 +23,7 @@ class Bridges:
     """The bridges of this network namespace whose connections are tracked, whether they exist already or not."""
 
     def __init__(self) -> None:
-        self._listener = netlink.Listener(_NETLINK_ROUTE, _GROUP_LINK, _BUFFER_BYTES)
+        self._news = LinkNews(self._hear, self._look_at_all)
         self._lock = threading.Lock()
         self._tracked: frozenset[str] = frozenset()
 
@@ -41,7 +35,11 @@ class Bridges:
 
     def run(self, stop: threading.Event) -> None:
         """Look after bridges that come, until `stop`; the body of a thread."""
-        self._listener.run(stop, self._hear, self._look_at_all)
+        self._news.run(stop)
+
+    def close(self) -> None:
+        """Have `run` end, once `stop` is set."""
+        self._news.close()
 
     def problem(self) -> str | None:
         """What keeps connections from being tracked, for /healthz."""
@@ -49,13 +47,10 @@ class Bridges:
             return "br_netfilter is not loaded: nothing that answers reaches ports with security groups"
         return None
 
-    def _hear(self, told: Iterator[netlink.Message]) -> None:
-        links = (message.body for message in told if message.kind == _NEW_LINK)
-        named = (value for body in links for kind, value in netlink.attributes(body, _HEADER_BYTES) if kind == _NAME)
-        names = {name for value in named if (name := netlink.text(value)).startswith(_BRIDGE)}
-        if names:
+    def _hear(self, link: Link) -> None:
+        if link.name.startswith(_BRIDGE) and not link.is_gone:
             with self._lock:
-                self._set(names & self._tracked)
+                self._set({link.name} & self._tracked)
 
     def _look_at_all(self) -> None:
         with self._lock:

@@ -10,11 +10,10 @@ import struct
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
+from common import netlink
 from common.errors import TemporaryError
-from ucloud_firewall import netlink
 from ucloud_firewall.rights import Connections
 
-_NETLINK_NETFILTER = 12
 _GET, _DELETE = 1 << 8 | 1, 1 << 8 | 2
 """Of the subsystem ctnetlink."""
 _REQUEST, _ACKNOWLEDGE, _DUMP = 1, 4, 0x300
@@ -34,7 +33,7 @@ def forget(connections: Iterable[Connections]) -> None:
     wanted = frozenset(connections)
     for family, version in ((socket.AF_INET6, 6), (socket.AF_INET, 4)):
         if any(address.version == version for each in wanted for address in (each.source, each.to) if address):
-            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as asking:
+            with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, netlink.NETFILTER) as asking:
                 asking.settimeout(_TIMEOUT_S)
                 for body in [body for body in _all(asking, family) if not wanted.isdisjoint(_names(body))]:
                     _delete(asking, family, body)

@@ -8,22 +8,17 @@ VXLAN and at the way into each bridge. What this host says itself needs no mark.
 import logging
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from common.errors import TemporaryError
-from ucloud_firewall import bpf, netlink
+from common.link_news import Link, LinkNews
+from ucloud_firewall import bpf
 from ucloud_firewall.nft_static import ESTABLISHED, LOOKED_AT
 
 _log = logging.getLogger(__name__)
-_NETLINK_ROUTE = 0
-_GROUP_LINK = 1
-_NEW_LINK, _OLD_LINK = 16, 17
-_HEADER_BYTES = 16
-_NAME = 3
-_BUFFER_BYTES = 4 * 2**20
 _EXISTS = 17
 _IN, _OUT = 0xFFFFFFF2, 0xFFFFFFF3
 """The two sides of a clsact queueing discipline."""
@@ -71,7 +66,7 @@ class SecondWall:
 
     def __init__(self) -> None:
         """The links that come from now on are heard of in `run`."""
-        self._listener = netlink.Listener(_NETLINK_ROUTE, _GROUP_LINK, _BUFFER_BYTES)
+        self._news = LinkNews(self._hear, self._look_at_all)
         self._problem: str | None = None
         self._done: dict[int, str] = {}
         self._programs: dict[tuple[bytes, ...], int] = {}
@@ -89,10 +84,13 @@ class SecondWall:
     def run(self, stop: threading.Event) -> None:
         """Build it on the links that are there and on those that come, until `stop`; the body of a thread."""
         if self._programs:
-            self._look_at_all()
-            self._listener.run(stop, self._hear, self._look_at_all)
+            self._news.run(stop)
         for descriptor in self._programs.values():
             os.close(descriptor)
+
+    def close(self) -> None:
+        """Have `run` end, once `stop` is set."""
+        self._news.close()
 
     def _look_at_all(self) -> None:
         self._done.clear()
@@ -100,18 +98,11 @@ class SecondWall:
             links = [(link["index"], str(link.get_attr("IFLA_IFNAME"))) for link in route.get_links()]
         self._build(links)
 
-    def _hear(self, told: Iterator[netlink.Message]) -> None:
-        links = []
-        for message in told:
-            if message.kind not in (_NEW_LINK, _OLD_LINK) or len(message.body) < _HEADER_BYTES:
-                continue
-            index = int.from_bytes(message.body[4:8], "little")
-            names = [value for kind, value in netlink.attributes(message.body, _HEADER_BYTES) if kind == _NAME]
-            if message.kind == _OLD_LINK and message.body[0] == 0:
-                self._done.pop(index, None)
-            elif message.kind == _NEW_LINK:
-                links += [(index, netlink.text(name)) for name in names]
-        self._build(links)
+    def _hear(self, link: Link) -> None:
+        if link.is_gone:
+            self._done.pop(link.index, None)
+        else:
+            self._build([(link.index, link.name)])
 
     def _build(self, links: list[tuple[int, str]]) -> None:
         new = [(index, name) for index, name in links if self._done.get(index) != name and _sides(name)]

@@ -9,11 +9,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ucloud_firewall import netlink
+from common import netlink
 from ucloud_firewall.nft_static import FAMILIES, TABLE
 
 _log = logging.getLogger(__name__)
-_NETLINK_NETFILTER = 12
 _GROUP_NFTABLES = 7
 _SUBSYSTEM_NFTABLES = 10
 _NEW_GENERATION = 15
@@ -32,12 +31,16 @@ class Tampering:
     def __init__(self, tell: Callable[[], None]) -> None:
         """`tell` is called when somebody else has changed them, or may have. It must not block."""
         self._tell = tell
-        self._listener = netlink.Listener(_NETLINK_NETFILTER, _GROUP_NFTABLES, _BUFFER_BYTES)
+        self._listener = netlink.Listener(netlink.NETFILTER, (_GROUP_NFTABLES,), _BUFFER_BYTES)
         self._mine: frozenset[int] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
         """Watch until `stop`; the body of a thread."""
         self._listener.run(stop, self._hear, self._tell)
+
+    def close(self) -> None:
+        """Have `run` end, once `stop` is set."""
+        self._listener.close()
 
     def _hear(self, told: Iterator[netlink.Message]) -> None:
         if any(self._is_foreign(port) for port in whose_changes(told)):
@@ -73,5 +76,5 @@ def own_ports() -> frozenset[int]:
     lines = Path("/proc/thread-self/net/netlink").read_text(encoding="ascii").splitlines()[1:]
     columns = (line.split() for line in lines)
     return frozenset(
-        int(column[2]) for column in columns if column[1] == str(_NETLINK_NETFILTER) and column[9] in inodes
+        int(column[2]) for column in columns if column[1] == str(netlink.NETFILTER) and column[9] in inodes
     )

@@ -4,29 +4,23 @@ Whatever goes wrong with the news, all are listed again. Links with other names 
 """
 
 import logging
-import os
-import select
 import socket
 import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from pyroute2.netlink.rtnl.marshal import MarshalRtnl
+from common import link_news, netlink
 
 _log = logging.getLogger(__name__)
 _OURS = ("tap", "ucbr")
-_RTMGRP_LINK = 1
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
+_RTM_GETLINK = 18
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _DUMP = 0x301  # NLM_F_REQUEST | NLM_F_ROOT | NLM_F_MATCH
-_MESSAGE = struct.Struct("=IHHIIBxHiII")  # length, type, flags, sequence, pid; family, type, index, flags, change
-_AF_BRIDGE = 7
+_QUESTION = struct.Struct("=IHHIIBxHiII")  # length, type, flags, sequence, pid; family, type, index, flags, change
 _UP_AND_RUNNING = 0x1 | 0x40  # IFF_UP, IFF_RUNNING
-_RECEIVE_BUFFER = 1 << 20
 _LARGEST = 1 << 16
-_RETRY_MS = 1000
+_ANSWER_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +43,7 @@ class Links:
         self._links: dict[int, Link] = {}
         self._listed = threading.Event()
         self._listeners: list[Callable[[], None]] = []
-        self._waker = os.eventfd(0, os.EFD_CLOEXEC)
-        self._marshal: Any = MarshalRtnl()
+        self._news = link_news.LinkNews(self._hear, self._list)
 
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` when links may have changed. It must not block."""
@@ -66,88 +59,58 @@ class Links:
         return None if self._listed.is_set() else "the links of this host have not been listed yet"
 
     def close(self) -> None:
-        """Let the thread see that it is to end."""
-        os.eventfd_write(self._waker, 1)
+        """Have `run` end, once its `stop` is set."""
+        self._news.close()
 
     def run(self, stop: threading.Event) -> None:
         """Follow the links until `stop`; the body of a thread."""
-        with _open() as news:
-            news.bind((0, _RTMGRP_LINK))
-            waiting = select.poll()
-            waiting.register(news, select.POLLIN)
-            waiting.register(self._waker, select.POLLIN)
-            while not stop.is_set():
-                try:
-                    if not self._listed.is_set():
-                        self._list()
-                        self._tell()
-                    waiting.poll()
-                    self._read_news(news, stop)
-                except OSError as error:  # ENOBUFS: there was more news than room for it
-                    _log.info("listing the links again: %s", error)
-                    self._listed.clear()
-                    stop.wait(_RETRY_MS / 1000)
+        self._news.run(stop)
 
-    def _read_news(self, news: socket.socket, stop: threading.Event) -> None:
-        changed = False
-        while not stop.is_set():
-            try:
-                octets = news.recv(_LARGEST, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
-            for message in self._marshal.parse(octets):
-                changed |= self._enter(message)
-        if changed:
-            self._tell()
-
-    def _enter(self, message: Any) -> bool:
-        """Enter what a message says; whether anything of ours is another now."""
-        kind = message["header"]["type"]
-        # A bridge tells of its ports as such, too: one that leaves it is no link that goes.
-        if kind not in (_RTM_NEWLINK, _RTM_DELLINK) or message["family"] == _AF_BRIDGE:
-            return False
-        link = _read(message) if kind == _RTM_NEWLINK else None
+    def _hear(self, told: link_news.Link) -> None:
+        if told.by_bridge:
+            return
+        link = None if told.is_gone else _ours(told)
         with self._lock:
-            before = self._links.pop(message["index"], None)
+            before = self._links.pop(told.index, None)
             if link:
                 self._links[link.index] = link
-        return link != before
+        if link != before:
+            self._tell()
 
     def _list(self) -> None:
-        links: dict[int, Link] = {}
-        with _open() as asking:
-            asking.send(_MESSAGE.pack(_MESSAGE.size, _RTM_GETLINK, _DUMP, 1, 0, socket.AF_UNSPEC, 0, 0, 0, 0))
-            done = False
-            while not done:
-                for message in self._marshal.parse(asking.recv(_LARGEST)):
-                    kind = message["header"]["type"]
-                    done = done or kind in (_NLMSG_DONE, _NLMSG_ERROR)
-                    if kind == _RTM_NEWLINK and (link := _read(message)):
-                        links[link.index] = link
+        links = {link.index: link for told in _all() if (link := _ours(told))}
         with self._lock:
             self._links = links
         self._listed.set()
+        self._tell()
 
     def _tell(self) -> None:
         for listener in self._listeners:
             listener()
 
 
-def _open() -> socket.socket:
-    opened = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-    opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-    return opened
+def _all() -> list[link_news.Link]:
+    """All links that there are."""
+    links: list[link_news.Link] = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as asking:
+        asking.settimeout(_ANSWER_TIMEOUT_S)
+        asking.send(_QUESTION.pack(_QUESTION.size, _RTM_GETLINK, _DUMP, 1, 0, socket.AF_UNSPEC, 0, 0, 0, 0))
+        while True:
+            for message in netlink.messages(asking.recv(_LARGEST)):
+                if message.kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                    return links
+                if link := link_news.link_of(message):
+                    links.append(link)
 
 
-def _read(message: Any) -> Link | None:
-    """The link that a message is about, if it is one of ours."""
-    name = message.get_attr("IFLA_IFNAME") or ""
-    if not name.startswith(_OURS):
+def _ours(told: link_news.Link) -> Link | None:
+    """A link, if it is one of ours."""
+    if not told.name.startswith(_OURS):
         return None
     return Link(
-        name=name,
-        index=message["index"],
-        mtu=message.get_attr("IFLA_MTU") or 0,
-        bridge=message.get_attr("IFLA_MASTER") or 0,
-        is_up=message["flags"] & _UP_AND_RUNNING == _UP_AND_RUNNING,
+        name=told.name,
+        index=told.index,
+        mtu=told.mtu,
+        bridge=told.master,
+        is_up=told.flags & _UP_AND_RUNNING == _UP_AND_RUNNING,
     )

@@ -3,13 +3,14 @@
 from common import keys
 from common.daemon import Daemon
 from common.daemon import main as run_daemon
+from common.link_news import LinkNews
 from common.local_ports import LocalPorts, NetworkBook
 from common.schemas.host import HostRequest
 from common.schemas.vm import Placement
 from ucloud_meta.answer import Answer, Request
 from ucloud_meta.desk import Asker, Desk
 from ucloud_meta.figures import Figures
-from ucloud_meta.links import LinkNews, index_of
+from ucloud_meta.links import index_of
 from ucloud_meta.listening import Listening
 from ucloud_meta.manners import Manners
 from ucloud_meta.rates import Rate
@@ -47,7 +48,7 @@ def wire(daemon: Daemon) -> None:
     listening = Listening(here, NetworkBook(daemon.store), server, index_of, listen)
     rate = Rate(settings.meta.requests_per_s, _BURST_S * settings.meta.requests_per_s)
     desk = Desk(placements, here, listening.networks, zone, Manners(settings.dns.domain), rate)
-    links = LinkNews(listening.hint)
+    links = LinkNews(lambda link: listening.hint(link.name), lambda: listening.hint(None))
 
     daemon.health.add_check("listeners", listening.problem)
     daemon.at_stop(listening.close)

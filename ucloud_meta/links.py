@@ -1,69 +1,18 @@
-"""The kernel's word on bridges and neighbours, by netlink."""
+"""The kernel's word on bridges and neighbours."""
 
-import contextlib
-import errno
 import logging
-import selectors
 import socket
-import threading
-from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from pyroute2.netlink import NLM_F_REQUEST
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH, RTMGRP_LINK
+from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_NEWNEIGH
 from pyroute2.netlink.rtnl.marshal import MarshalRtnl
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 
 _log = logging.getLogger(__name__)
 _RECEIVE_BYTES = 64 * 1024
-_BUFFER_BYTES = 4 * 1024 * 1024
-"""What may wait: thousands of links that come up at once."""
-
 _KERNEL_TIMEOUT_S = 1.0
-
-
-class LinkNews:
-    """Tells when a link may have come, gone, or become another one of the same name."""
-
-    def __init__(self, listener: Callable[[str | None], None]) -> None:
-        """`listener` is called with the name of a link, or with None: it may have been any."""
-        self._listener = listener
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        self._socket.bind((0, RTMGRP_LINK))
-        self._woken, self._waker = socket.socketpair()
-        self._parser = MarshalRtnl()
-
-    def run(self, stop: threading.Event) -> None:
-        """Listen until `close`; the body of a thread."""
-        # What happened before is told by nobody.
-        self._listener(None)
-        with self._socket, self._woken, selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            selector.register(self._woken, selectors.EVENT_READ)
-            while not stop.is_set():
-                for key, _ in selector.select():
-                    if key.fileobj is self._socket:
-                        self._receive()
-
-    def close(self) -> None:
-        """Have `run` end, once `stop` is set."""
-        with contextlib.suppress(OSError):
-            self._waker.send(b"\0")
-
-    def _receive(self) -> None:
-        try:
-            data = self._socket.recv(_RECEIVE_BYTES)
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            _log.info("news of links were lost, looking at all of them")
-            self._listener(None)
-            return
-        for message in self._parser.parse(data):
-            if name := message.get_attr("IFLA_IFNAME"):
-                self._listener(name)
 
 
 class Neighbours:

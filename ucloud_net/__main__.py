@@ -55,10 +55,12 @@ def wire(host: daemon.Daemon) -> None:
 
     news = News(TABLE, look_at_link, look_at_host, look_at_all)
     host.at_stop(controller.close)
+    host.at_stop(news.close)
     if endpoints:
         endpoints.subscribe(controller.look)
         host.at_stop(endpoints.close)
     host.start("news", news.run)
+    host.start("news of filters", news.watch_filters)
     host.start("placements", placements.run)
     host.start("statuses", statuses.run)
     host.start("look through", controller.look_through)

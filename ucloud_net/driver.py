@@ -45,7 +45,7 @@ class NetDriver:
         self._lock = threading.Lock()
         self._of_vni: dict[int, str] = {}
         self._found: dict[str, set[str]] = {}
-        """Which links bore a network's name when all were listed last."""
+        """Which links bore a name that none of the networks wanted has, by what is written on them, at the last look."""
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -65,9 +65,13 @@ class NetDriver:
         self._ground.distrust()
         wanted = self._wanted()
         self._book.keep_only(wanted)
+        with self._lock:
+            kept = {vni: uuid for vni, uuid in self._of_vni.items() if uuid in wanted}
         found: dict[str, set[str]] = {}
-        for link, alias in self._kernel.our_links().items():
-            found.setdefault(network_of(alias) or link, set()).add(link)
+        for link in self._kernel.our_links():
+            # What is written on links of networks that are wanted, these themselves look at.
+            if vni_of(link) not in kept:
+                found.setdefault(network_of(self._kernel.alias(link)) or link, set()).add(link)
         with self._lock:
             kept = {vni: uuid for vni, uuid in self._of_vni.items() if uuid in wanted}
             self._of_vni = {**{vni_of(link): uuid for uuid, links in found.items() for link in links}, **kept}

@@ -12,7 +12,7 @@ from common.cache import Cache
 from common.errors import MalformedRecord
 from common.metrics import Metrics
 from common.schemas.network import Endpoint
-from common.store import Delete, Put, Store, unchanged
+from common.store import PATIENT_PROBE_INTERVAL_S, Delete, Put, Store, unchanged
 
 
 class Endpoints:
@@ -34,7 +34,7 @@ class Endpoints:
         """All that is told of a network, which is watched from now on; None: not known yet."""
         with self._lock:
             if network not in self._followed:
-                cache = Cache(self._store, keys.endpoints(network), Endpoint, self._metrics)
+                cache = Cache(self._store, keys.endpoints(network), Endpoint, self._metrics, PATIENT_PROBE_INTERVAL_S)
                 cache.subscribe(lambda _key: self._tell(network))
                 stop = threading.Event()
                 self._followed[network] = cache, stop

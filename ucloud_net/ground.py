@@ -34,7 +34,7 @@ class Ground:
             self._ruleset.stands()
             and int(_read(Path("core/optmem_max")) or _OPTMEM_BYTES) >= _OPTMEM_BYTES
             and all(_read(name) in ("", _BRIDGE_FILTER) for name in _BRIDGE_FILTERS)
-            and all(self._has_rule(each) for each in _ANSWERERS)
+            and not self._unruled()
         )
 
     def prepare(self) -> None:
@@ -46,9 +46,8 @@ class Ground:
         for name in _BRIDGE_FILTERS:
             if _read(name) not in ("", _BRIDGE_FILTER):
                 _write(name, _BRIDGE_FILTER)
-        for each in _ANSWERERS:
-            if not self._has_rule(each):
-                self._kernel.add_rule(each, ANSWER_TABLE, _ANSWER_PRIORITY)
+        for each in self._unruled():
+            self._kernel.add_rule(each, ANSWER_TABLE, _ANSWER_PRIORITY)
 
     def forwards(self) -> bool:
         """Whether the kernel forwards IPv6 packets."""
@@ -74,8 +73,10 @@ class Ground:
         """See Ruleset."""
         self._ruleset.set_gate(bridge, gate)
 
-    def _has_rule(self, source: IPv6Address) -> bool:
-        return self._kernel.has_rule(source, ANSWER_TABLE, _ANSWER_PRIORITY)
+    def _unruled(self) -> list[IPv6Address]:
+        """Whose answers no rule sends to their table."""
+        ruled = self._kernel.ruled_sources(ANSWER_TABLE, _ANSWER_PRIORITY)
+        return [each for each in _ANSWERERS if each not in ruled]
 
 
 def _read(name: Path) -> str:

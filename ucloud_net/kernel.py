@@ -2,8 +2,11 @@
 
 import errno
 import os
+import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import IPv6Address, IPv6Interface, IPv6Network, ip_interface
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,8 @@ _UNFIT = 0x01 | 0x08 | 0x20 | 0x40
 _NO_STATISTICS = 8
 _TTL = 64
 _FLOOD_MAC = "00:00:00:00:00:00"
+_PERMANENT, _SELF = 0x80, 0x02
+"""NUD_PERMANENT, NTF_SELF."""
 _ANYWHERE = "2000::"
 """An address that only a default route leads to (RFC 4291 gives it to nobody)."""
 _GONE = frozenset({errno.ENODEV, errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL})
@@ -84,58 +89,74 @@ class Kernel:
     """Of the network namespace that this process is in. Safe to use from many threads."""
 
     def __init__(self) -> None:
-        # With the strict check, the kernel lists only what is asked for.
-        self._ipr: Any = IPRoute(groups=0, strict_check=True)
+        self._local = threading.local()
+
+    @property
+    def _ipr(self) -> Any:
+        """A connection of this thread's own: for one that another thread made, each request makes an event loop anew."""
+        if not hasattr(self._local, "ipr"):
+            # With the strict check, the kernel lists only what is asked for.
+            self._local.ipr = IPRoute(groups=0, strict_check=True)
+        return self._local.ipr
 
     # --- what there is ------------------------------------------------------------------------------------------------
 
     def link(self, name: str) -> Link | None:
         """The link of that name."""
         message = self._get_link(name)
-        return self._read_link(message) if message else None
+        if message is None:
+            return None
+        master = message.get_attr("IFLA_MASTER")
+        link = _link(message, _name_of(master) if master else "")
+        if link.kind == "bridge" and is_ours(name) and not self._hears(message["index"], link.mac):
+            return replace(link, is_tame=False)
+        return link
 
-    def our_links(self) -> dict[str, str]:
-        """All links that bear a name of ours, and the alias of each. It asks for every link: not for each network."""
+    def our_links(self) -> Iterator[str]:
+        """The names of all links that bear a name of ours."""
         with _explained("links can't be listed"):
-            messages = list(self._ipr.link("dump", ext_mask=_NO_STATISTICS))
-        named = {str(each.get_attr("IFLA_IFNAME")): str(each.get_attr("IFLA_IFALIAS") or "") for each in messages}
-        return {name: alias for name, alias in named.items() if is_ours(name)}
+            return (name for _, name in socket.if_nameindex() if is_ours(name))
+
+    def alias(self, name: str) -> str:
+        """What is written on a link; empty when there is no such link."""
+        message = self._get_link(name)
+        return str(message.get_attr("IFLA_IFALIAS") or "") if message else ""
 
     def members(self, bridge: str) -> Iterator[Link]:
         """What is in a bridge."""
-        message = self._get_link(bridge)
-        if message is None:
+        index = _index_of(bridge)
+        if not index:
             return
         with _explained(f"{bridge}: what is in it can't be listed"):
-            found = list(self._ipr.link("dump", dump_filter=_all, master=message["index"], ext_mask=_NO_STATISTICS))
+            found = list(self._ipr.link("dump", dump_filter=_all, master=index, ext_mask=_NO_STATISTICS))
         yield from (_link(each, bridge) for each in found)
 
     def addresses(self, link: str) -> frozenset[Interface]:
         """Those of a link."""
-        message = self._get_link(link)
-        if message is None:
+        index = _index_of(link)
+        if not index:
             return frozenset()
         with _explained(f"{link}: addresses can't be listed"):
-            found = self._ipr.addr("dump", dump_filter=_all, index=message["index"])
+            found = self._ipr.addr("dump", dump_filter=_all, index=index)
             return frozenset(ip_interface(f"{a.get_attr('IFA_ADDRESS')}/{a['prefixlen']}") for a in found)
 
     def routes(self, link: str) -> tuple[frozenset[Route], frozenset[Route]]:
         """The IPv6 routes into a link: all, and those that this daemon made."""
-        message = self._get_link(link)
-        if message is None:
+        index = _index_of(link)
+        if not index:
             return frozenset(), frozenset()
         with _explained(f"{link}: routes can't be listed"):
-            found = list(self._ipr.route("dump", dump_filter=_all, family=_INET6, oif=message["index"]))
+            found = list(self._ipr.route("dump", dump_filter=_all, family=_INET6, oif=index))
         known = [(_route(each), each["proto"]) for each in found if each["type"] == _UNICAST]
         return frozenset(route for route, _ in known), frozenset(r for r, proto in known if proto == _PROTOCOL)
 
     def peers(self, vxlan: str) -> frozenset[IPv6Address]:
         """Where a VXLAN link sends what is for everybody."""
-        message = self._get_link(vxlan)
-        if message is None:
+        index = _index_of(vxlan)
+        if not index:
             return frozenset()
         with _explained(f"{vxlan}: forwarding entries can't be listed"):
-            found = self._ipr.neigh("dump", dump_filter=_all, family=_BRIDGE_FAMILY, ifindex=message["index"])
+            found = self._ipr.neigh("dump", dump_filter=_all, family=_BRIDGE_FAMILY, ifindex=index)
             flooded = [each.get_attr("NDA_DST") for each in found if each.get_attr("NDA_LLADDR") == _FLOOD_MAC]
         return frozenset(IPv6Address(peer) for peer in flooded if peer)
 
@@ -166,17 +187,15 @@ class Kernel:
             found = self._ipr.route("get", family=_INET6, dst=_ANYWHERE)[0]
         except NetlinkError:
             return ""
-        return self._name(int(found.get_attr("RTA_OIF")))
+        return _name_of(int(found.get_attr("RTA_OIF")))
 
-    def has_rule(self, source: IPv6Address, table: int, priority: int) -> bool:
-        """Whether what `source` sends is routed by `table`."""
+    def ruled_sources(self, table: int, priority: int) -> frozenset[IPv6Address]:
+        """From which addresses packets are routed by `table`."""
         with _explained("rules of routing can't be listed"):
-            found = self._ipr.rule("dump", family=_INET6)
-        wanted = (str(source), table, priority)
-        return any(
-            (each.get_attr("FRA_SRC"), each.get_attr("FRA_TABLE"), each.get_attr("FRA_PRIORITY")) == wanted
-            for each in found
-        )
+            found = list(self._ipr.rule("dump", family=_INET6))
+        wanted = (table, priority)
+        rules = (each for each in found if (each.get_attr("FRA_TABLE"), each.get_attr("FRA_PRIORITY")) == wanted)
+        return frozenset(IPv6Address(source) for each in rules if (source := each.get_attr("FRA_SRC")))
 
     # --- what is made -------------------------------------------------------------------------------------------------
 
@@ -198,6 +217,9 @@ class Kernel:
             self._make_no_addresses(index)
             self._tune(name, _BRIDGE_TUNABLES)
             self._ipr.link("set", index=index, address=GATEWAY_MAC, ifalias=alias, mtu=mtu, master=0, state="up")
+            with _unless(errno.EEXIST):
+                own = {"lladdr": GATEWAY_MAC, "state": _PERMANENT, "flags": _SELF}
+                self._ipr.fdb("add", ifindex=index, **own)
 
     def make_vxlan(self, name: str, alias: str, mtu: int, master: str, tunnel: Tunnel) -> None:
         """Make a VXLAN link in the bridge `master`, or put it right."""
@@ -301,24 +323,22 @@ class Kernel:
                     return None
                 raise
 
-    def _index(self, name: str) -> int:
-        message = self._get_link(name)
-        if message is None:
+    @staticmethod
+    def _index(name: str) -> int:
+        index = _index_of(name)
+        if not index:
             raise TemporaryError(f"link {name} has gone meanwhile")
-        return int(message["index"])
+        return index
 
-    def _name(self, index: int) -> str:
-        with _explained(f"link {index}"):
+    def _hears(self, bridge: int, mac: str) -> bool:
+        """Whether a bridge takes what is sent to its own MAC address: `bridge fdb flush` has it forget that."""
+        with _explained("forwarding entries can't be read"):
             try:
-                return str(self._ipr.link("get", index=index, ext_mask=_NO_STATISTICS)[0].get_attr("IFLA_IFNAME"))
+                return bool(self._ipr.fdb("get", lladdr=mac, NDA_MASTER=bridge))
             except NetlinkError as error:
                 if error.code in _GONE:
-                    return ""
+                    return False
                 raise
-
-    def _read_link(self, message: Any) -> Link:
-        master = message.get_attr("IFLA_MASTER")
-        return _link(message, self._name(master) if master else "")
 
     def _make_no_addresses(self, index: int) -> None:
         mode = {"attrs": [("AF_INET6", {"attrs": [("IFLA_INET6_ADDR_GEN_MODE", 1)]})]}
@@ -329,6 +349,22 @@ class Kernel:
         for (family, name), value in tunables.items():
             protocol = "ipv6" if family == "AF_INET6" else "ipv4"
             Path(f"/proc/sys/net/{protocol}/conf/{link}/{name}").write_text(str(value), encoding="ascii")
+
+
+def _index_of(name: str) -> int:
+    """The index of a link; 0 when there is none. What the kernel tells of a link takes a hundred times as long to read."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return 0
+
+
+def _name_of(index: int) -> str:
+    """The name of a link; empty when there is none."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""
 
 
 def _link(message: Any, master: str) -> Link:

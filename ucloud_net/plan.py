@@ -249,13 +249,15 @@ class Planner:
         # An address that will do stays, whichever others come.
         local = before.local if before and before.local in underlay.addresses else underlay.addresses[0]
         group = self._multicast_base + network.vni if self._multicast_base else None
+        # The hosts' routes are told to routers. One that lost a guest must not go on to claim it, whatever it is told.
+        guests = [each.port for each in request.ports if each.port.tap in observed.links and not each.is_arriving]
         return _Wish(
             network=network,
             alias=alias_of(network.uuid),
             mtu=mtu,
             tunnel=Tunnel(network.vni, underlay.index, local, group, self._port),
             addresses=addresses(network),
-            routes=routes(network, request.ports),
+            routes=routes(network, guests),
             peers=frozenset({group}) if group else _others(observed.endpoints, local),
             taps=tuple(local.port.tap for local in request.ports),
             gate=Gate.WITHIN if network.isolated else Gate.OPEN,

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, IPv6Network
 
-from common.local_ports import LocalPort
 from common.schemas.network import DNS_V6, GATEWAY, METADATA_V4, METADATA_V6, NetworkRequest
+from common.schemas.port import Port
 
 MAIN_TABLE = 254
 ANSWER_TABLE = 7693164
 """The routing table for what the gateway itself answers (0x75636c: "ucl"). Nothing else is routed by it, so a prefix
-that a tenant made up, which may be anybody's, takes no packet of anybody else."""
+that a tenant made up, which may be anybody's, takes no packet of anybody else; nor does one that is routed take packets
+to a VM on another host, which the gateway here can't hand over."""
 FIRST_METRIC = 65536
 """Far behind what the machine's own routes have: a network with the prefix of the underlay takes nothing from it."""
 PREFIX_METRIC = 256
@@ -111,16 +112,15 @@ def addresses(network: NetworkRequest) -> frozenset[Interface]:
     return frozenset(six | ({IPv4Interface(METADATA_V4)} if network.ipv4 else set()))
 
 
-def routes(network: NetworkRequest, ports: Iterable[LocalPort]) -> frozenset[Route]:
-    """Those into the bridge."""
-    link_local = Route(LINK_LOCAL, PREFIX_METRIC)
+def routes(network: NetworkRequest, ports: Iterable[Port]) -> frozenset[Route]:
+    """Those into the bridge; `ports` are the network's that have a guest here."""
+    # All prefixes have one metric: of routes to the same one, the kernel then takes that of the link that a question
+    # came in by, also for echoes, which no socket binds to a link. With a metric of each it would take the first.
+    found = {Route(LINK_LOCAL, PREFIX_METRIC), Route(network.prefix, FIRST_METRIC, ANSWER_TABLE)}
     if network.isolated:
-        # All with one metric: of routes to the same prefix, the kernel then takes the one of the link that a question
-        # came in by, also for echoes, which no socket binds to a link. With a metric of each it would take the first.
-        return frozenset({link_local, Route(network.prefix, FIRST_METRIC, ANSWER_TABLE)})
+        return frozenset(found)
     metric = FIRST_METRIC + network.vni
-    found = {link_local, Route(network.prefix, metric)}
-    for port in (local.port for local in ports):
+    for port in ports:
         found.add(Route(IPv6Network(port.ipv6), metric))
         found.update(Route(prefix, metric, gateway=port.link_local) for prefix in port.prefixes)
     return frozenset(found)

@@ -15,6 +15,7 @@ from common.errors import ConfigurationError, PermanentError, UcloudError
 from common.events import EventLog, StatusEvents
 from common.guests import HaMarks
 from common.lifeline import Lifeline
+from common.link_news import LinkNews
 from common.local_ports import NetworkBook
 from common.process import boot_id
 from common.schemas.vm import Placement, VmStatus
@@ -30,13 +31,14 @@ from ucloud_vm.figures import VmFigures, libvirt_call_seconds
 from ucloud_vm.ha_driver import HaDriver
 from ucloud_vm.inventory import tell_inventory
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
-from ucloud_vm.links import LinkNews, mtu_of
+from ucloud_vm.links import mtu_of
 from ucloud_vm.migration import Migrations
 from ucloud_vm.nics import Nics
 from ucloud_vm.permit import Permit
 from ucloud_vm.plan import Planner
 from ucloud_vm.report import news
 from ucloud_vm.run_directory import RunDirectory
+from ucloud_vm.seeds import Seeds
 from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
@@ -73,7 +75,9 @@ def wire(daemon: Daemon) -> None:
     statuses = daemon.cache(keys.vm_statuses(host), VmStatus)
     deathwatch = Deathwatch(run_directory)
     migrations = Migrations(hypervisor, settings.migration_uri)
-    nics = _nics(daemon, placements)
+    networks = NetworkBook(daemon.store)
+    nics = _nics(daemon, placements, networks)
+    seeds = Seeds(placements, networks, run_directory)
     VmFigures(daemon.metrics.registry, placements, statuses)
     controller = Controller(
         daemon.store,
@@ -81,7 +85,7 @@ def wire(daemon: Daemon) -> None:
         statuses,
         Planner(settings.stop_timeout_s, settings.orphan_grace_s, settings.migration_mode == "post-copy"),
         HaDriver(
-            VmDriver(Parts(hypervisor, disks, access, logs, run_directory, deathwatch, migrations, nics)),
+            VmDriver(Parts(hypervisor, disks, access, logs, run_directory, deathwatch, migrations, nics, seeds)),
             HaMarks(settings.run_directory),
             _permit(daemon),
         ),
@@ -124,9 +128,9 @@ def _look_of(controller: Controller[Placement, VmStatus, Observation, Action]) -
     return look
 
 
-def _nics(daemon: Daemon, placements: Cache[Placement]) -> Nics:
-    nics, news = Nics(placements, NetworkBook(daemon.store), mtu_of), LinkNews()
-    news.subscribe(nics.look)
+def _nics(daemon: Daemon, placements: Cache[Placement], networks: NetworkBook) -> Nics:
+    nics = Nics(placements, networks, mtu_of)
+    news = LinkNews(lambda _: nics.look(), nics.look)
     daemon.at_stop(news.close)
     daemon.start("links", news.run)
     return nics

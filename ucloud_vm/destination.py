@@ -17,9 +17,9 @@ from common.errors import PermanentError
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a VM on a host. `hdd` is empty where it has no second disk.
+    """The files of a VM on a host. `hdd` is empty where it has no second disk, `seed` where it has no seed disk.
 
-    A disk is a path, or "rbd:<conf>:<pool>/<image>".
+    The first two are paths, or "rbd:<conf>:<pool>/<image>".
     """
 
     root: str
@@ -27,6 +27,7 @@ class Files:
     serial_socket: str
     serial_log: str
     vnc_socket: str
+    seed: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ class Destination:
 
     def to_uri(self) -> str:
         """As one text."""
-        return f"{self.hypervisor}#{urlencode(vars(self.files))}"
+        # A host that knows no seed disks, as it is yet to be upgraded, need not know more to send a VM without one.
+        said = {name: path for name, path in vars(self.files).items() if path or name != "seed"}
+        return f"{self.hypervisor}#{urlencode(said)}"
 
     @classmethod
     def read(cls, uri: str) -> "Destination":

@@ -5,12 +5,14 @@ Source: libvirt, "Domain XML format" (formatdomain.html).
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from pydantic import ValidationError
 
 from common.errors import PermanentError
 from common.guests import DOMAIN_PREFIX
+from common.schemas.network import METADATA_V6, NOCLOUD
 from common.schemas.port import MOST_PORTS, PortId
 from common.schemas.vm import Specs
 from common.storage import CephSecret, Disk, FileDisk, RbdDisk
@@ -25,12 +27,16 @@ NAMESPACE_PREFIX = "ucloud"
 NAME_PREFIX = DOMAIN_PREFIX
 ROOT_TARGET = "vda"
 HDD_TARGET = "vdb"
+SEED_TARGET = "vdc"
 _TAP = re.compile(r"tap([0-9a-f]{10})")
 _OTHER_CARDS = 4
-"""The two disks, the balloon and the source of random numbers. On a q35 machine each has a root port of its own, and
-what is to be plugged into a guest that runs needs one that is free."""
+"""The two disks, the balloon and the source of random numbers; beside these, the seed disk of who has one. On a q35
+machine each has a root port of its own, and what is to be plugged into a guest that runs needs one that is free."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _TCG_CACHE_MIB = 32
+_SEED = f"ds=nocloud-net;s=http://[{METADATA_V6}]/{NOCLOUD}/"
+"""Where cloud-init finds what a VM is told of itself, as it reads it in the serial number of the machine ("NoCloud" in
+its documentation). Without a word by the firmware it does not ask anybody, and does nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +55,14 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     _add_metadata(domain, machine)
     _text(domain, "memory", str(machine.specs.ram_mib), unit="MiB")
     _text(domain, "vcpu", str(machine.specs.cpu))
+    _add_identity(domain, machine)
     _add_platform(domain, accelerator)
     devices = ET.SubElement(domain, "devices")
     _add_disk(devices, machine.root, ROOT_TARGET)
     if machine.hdd:
         _add_disk(devices, machine.hdd, HDD_TARGET)
+    if machine.seed:
+        _add_seed(devices, machine.seed)
     for nic in machine.nics:
         devices.append(_interface(nic))
     _add_serial(devices, machine)
@@ -62,7 +71,7 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     ET.SubElement(video, "model", type="vga", vram="16384", heads="1")
     ET.SubElement(devices, "controller", type="usb", model="none")
     ET.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
-    for _ in range(MOST_PORTS + _OTHER_CARDS):
+    for _ in range(MOST_PORTS + _OTHER_CARDS + bool(machine.seed)):
         ET.SubElement(devices, "controller", type="pci", model="pcie-root-port")
     ET.SubElement(devices, "memballoon", model="virtio")
     random = ET.SubElement(devices, "rng", model="virtio")
@@ -102,9 +111,9 @@ def read_ports(domain_xml: str) -> dict[PortId, str]:
 def relocate(domain_xml: str, epoch: int, files: Files) -> str:
     """The description of a domain of ours as it is to be on another host: with its epoch, and the files there."""
     domain = ET.fromstring(domain_xml)  # noqa: S314 - libvirt's own output, which has no entities
-    for disk in domain.iterfind("devices/disk"):
-        is_hdd = disk.find(f"target[@dev='{HDD_TARGET}']") is not None
-        _move_disk(disk, files.hdd if is_hdd else files.root)
+    for target, file in ((ROOT_TARGET, files.root), (HDD_TARGET, files.hdd), (SEED_TARGET, files.seed)):
+        for disk in domain.iterfind(f"devices/disk/target[@dev='{target}']/.."):
+            _move_disk(disk, file)
     # libvirt tells of the serial line twice.
     for line in (*domain.iterfind("devices/serial"), *domain.iterfind("devices/console")):
         _set(line, "source", "path", files.serial_socket)
@@ -120,9 +129,10 @@ def relocate(domain_xml: str, epoch: int, files: Files) -> str:
 
 
 def disk_caches(domain_xml: str) -> frozenset[str]:
-    """The cache modes of the disks of a domain."""
+    """The cache modes of the disks that a domain writes to."""
     domain = ET.fromstring(domain_xml)  # noqa: S314 - as above
-    return frozenset(driver.get("cache", "default") for driver in domain.iterfind("devices/disk/driver"))
+    disks = (disk for disk in domain.iterfind("devices/disk") if disk.find("readonly") is None)
+    return frozenset(driver.get("cache", "default") for disk in disks for driver in disk.iterfind("driver"))
 
 
 def read_mark(metadata_xml: str) -> Mark | None:
@@ -162,10 +172,21 @@ def _add_mark(metadata: ET.Element, mark: dict[str, str]) -> None:
     ET.SubElement(metadata, f"{NAMESPACE_PREFIX}:vm", {f"xmlns:{NAMESPACE_PREFIX}": NAMESPACE, **mark})
 
 
+def _add_identity(domain: ET.Element, machine: Machine) -> None:
+    """What the firmware (SMBIOS) tells the guest of the machine."""
+    system = ET.SubElement(ET.SubElement(domain, "sysinfo", type="smbios"), "system")
+    _text(system, "entry", "ucloud", name="manufacturer")
+    _text(system, "entry", "ucloud VM", name="product")
+    # Who has no card when it starts has nobody to ask, and would wait for an answer; who has a seed disk need not ask.
+    if machine.nics and not machine.seed:
+        _text(system, "entry", _SEED, name="serial")
+
+
 def _add_platform(domain: ET.Element, accelerator: Accelerator) -> None:
     os = ET.SubElement(domain, "os")
     _text(os, "type", "hvm", arch="x86_64", machine="q35")
     ET.SubElement(os, "boot", dev="hd")
+    ET.SubElement(os, "smbios", mode="sysinfo")
     features = ET.SubElement(domain, "features")
     ET.SubElement(features, "acpi")
     if accelerator is Accelerator.KVM:
@@ -201,6 +222,15 @@ def _add_disk(devices: ET.Element, disk: Disk, target: str) -> None:
             source = ET.SubElement(element, "source", protocol="rbd", name=f"{disk.pool}/{disk.image}")
             ET.SubElement(source, "config", file=str(disk.conf))
     ET.SubElement(element, "target", dev=target, bus="virtio")
+
+
+def _add_seed(devices: ET.Element, seed: Path) -> None:
+    """A disk that can only be read, the last one. Its image is in memory, where not every kernel reads past a cache."""
+    element = ET.SubElement(devices, "disk", type="file", device="disk")
+    ET.SubElement(element, "driver", name="qemu", type="raw", cache="writeback")
+    ET.SubElement(element, "source", file=str(seed))
+    ET.SubElement(element, "target", dev=SEED_TARGET, bus="virtio")
+    ET.SubElement(element, "readonly")
 
 
 def _interface(nic: Nic) -> ET.Element:

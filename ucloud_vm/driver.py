@@ -19,6 +19,7 @@ from ucloud_vm.nics import Nics
 from ucloud_vm.plugging import KEEPS
 from ucloud_vm.report import NOT_ORDERED
 from ucloud_vm.run_directory import RunDirectory, is_uuid
+from ucloud_vm.seeds import Seeds
 from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Parts:
     deathwatch: Deathwatch
     migrations: Migrations
     nics: Nics
+    seeds: Seeds
 
 
 class VmDriver:
@@ -50,6 +52,7 @@ class VmDriver:
         self._deathwatch = parts.deathwatch
         self._migrations = parts.migrations
         self._nics = parts.nics
+        self._seeds = parts.seeds
         self._shutdown_asked_at: dict[str, datetime] = {}
         self._unplug_asked_at: dict[str, dict[PortId, datetime]] = {}
         self._guests: dict[str, Domain] = {}
@@ -107,6 +110,7 @@ class VmDriver:
                 self._shutdown_asked_at.pop(name, None)
                 self._unplug_asked_at.pop(name, None)
                 self._define(name, epoch, specs, self._nics.ready(ports))
+                self._write_seed(name)
                 # Nobody else may use them any more; and of a guest that was killed here, they are to be free.
                 self._disks.expel(name)
                 self._hypervisor.start(name)
@@ -123,6 +127,7 @@ class VmDriver:
                 self._undefine(name)
             case steps.MakeFolder():
                 self._run_directory.make(name, self._hypervisor.socket_owner())
+                self._write_seed(name)
 
     def _change_ports(self, name: str, action: steps.PortAction) -> None:
         match action:
@@ -139,7 +144,8 @@ class VmDriver:
                     raise TemporaryError(KEEPS) from error
 
     def _dock(self, name: str, stored: VmDisks) -> str | None:
-        if stored.root is None or not self._run_directory.exists(name):
+        seed = self._seeds.of(name)
+        if stored.root is None or not self._run_directory.exists(name) or (seed and not seed.exists()):
             return None
         files = Files(
             root=_locator(stored.root),
@@ -147,6 +153,7 @@ class VmDriver:
             serial_socket=str(self._run_directory.serial_socket(name)),
             serial_log=str(self._logs.path(name)),
             vnc_socket=str(self._run_directory.vnc_socket(name)),
+            seed=str(seed) if seed else "",
         )
         return self._migrations.dock(files)
 
@@ -189,8 +196,13 @@ class VmDriver:
                 serial_log=self._logs.path(name),
                 vnc_socket=self._run_directory.vnc_socket(name),
                 nics=nics,
+                seed=self._seeds.of(name),
             )
         )
+
+    def _write_seed(self, name: str) -> None:
+        if self._seeds.of(name):
+            self._seeds.write(name, self._hypervisor.socket_owner())
 
     def _change_disks(self, name: str, action: steps.DiskAction) -> None:
         match action:

@@ -106,7 +106,10 @@ class Nic:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a domain is made of. The sockets and the serial log are the hypervisor's to make, in folders that exist."""
+    """What a domain is made of. The sockets and the serial log are the hypervisor's to make, in folders that exist.
+
+    `seed` is the image of a disk that its guest can only read.
+    """
 
     vm_uuid: str
     epoch: int
@@ -117,6 +120,7 @@ class Machine:
     serial_log: Path
     vnc_socket: Path
     nics: tuple[Nic, ...] = ()
+    seed: Path | None = None
 
 
 class Hypervisor(Protocol):

@@ -1,5 +1,7 @@
 """The folders of sockets of VMs: one for each that is defined here, which root and the hypervisor alone get into.
 
+A VM's seed disk is there, too, if it has one.
+
 Paths of sockets are short because sun_path has 108 bytes: unix(7).
 """
 
@@ -25,6 +27,22 @@ class RunDirectory:
         """The display of a VM, while it is on; it asks for no password."""
         return self._path / vm_uuid / "vnc.sock"
 
+    def seed_disk(self, vm_uuid: str) -> Path:
+        """The image of a VM's seed disk."""
+        return self._path / vm_uuid / "seed.img"
+
+    def scratch(self, vm_uuid: str) -> Path:
+        """Where a file for a VM's folder is made: in that itself, which is not root's, root writes none."""
+        return self._path / f".{vm_uuid}.new"
+
+    def keep_seed_disk(self, vm_uuid: str, made: Path, owner: tuple[int, int]) -> None:
+        """Let `made` be the seed disk of a VM, for a user and group; TemporaryError if it can't be."""
+        try:
+            os.chown(made, *owner)
+            made.replace(self.seed_disk(vm_uuid))
+        except OSError as error:
+            raise TemporaryError(f"can't keep the VM's seed disk: {error.strerror}") from error
+
     def exists(self, vm_uuid: str) -> bool:
         """Whether there is a folder of a VM."""
         return (self._path / vm_uuid).exists()
@@ -44,6 +62,7 @@ class RunDirectory:
     def remove(self, vm_uuid: str) -> None:
         """Remove the folder of a VM, if there is one; TemporaryError if it can't be."""
         try:
+            self.scratch(vm_uuid).unlink(missing_ok=True)
             if self.exists(vm_uuid):
                 shutil.rmtree(self._path / vm_uuid)
         except OSError as error:

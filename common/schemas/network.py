@@ -25,6 +25,8 @@ GATEWAY = IPv6Address("fe80::a9fe:a9fe")
 """The router of every network, and one of the addresses of `http://metadata`."""
 METADATA_V6 = IPv6Address("fd00:ec2::254")
 METADATA_V4 = "169.254.169.254"
+NOCLOUD = "nocloud"
+"""The directory of `http://metadata` that is a seed of cloud-init's NoCloud: guests learn of it from their firmware."""
 DNS_V6 = IPv6Address("fd00:ec2::253")
 """The name server of every network."""
 VXLAN_OVERHEAD = 70

@@ -23,6 +23,8 @@ class Amounts(Part):
     ram_mib: _Count = 0
     ssd_mib: _Count = 0
     hdd_mib: _Count = 0
+    networks: _Count = 0
+    security_groups: _Count = 0
 
     @classmethod
     def of(cls, specs: Specs) -> "Amounts":
@@ -34,6 +36,13 @@ class Amounts(Part):
         return Amounts(**{field: getattr(self, field) + getattr(other, field) for field in Amounts.model_fields})
 
 
+class Quota(Amounts):
+    """The most that may be charged to an account; one of before a resource was limited has that limit by default."""
+
+    networks: _Count = 10
+    security_groups: _Count = 50
+
+
 class Account(Record):
     """What a user may do here; `/v1/account/<name>`, written by ucloud_api."""
 
@@ -42,14 +51,17 @@ class Account(Record):
     is_admin: bool = False
     """Sees and changes what others own, the hosts and the accounts."""
     enabled: bool = True
-    quota: Amounts | None = None
+    quota: Quota | None = None
     """The most that may be charged to it; None: there is no limit."""
     generation: int = 1
     created_at: datetime
 
 
 class Charge(Record):
-    """What one VM takes of its owner's quota; `/v1/charge/<owner>/<vm>`, written and removed with the VM's request."""
+    """What a VM, a network or a security group takes of its owner's quota; `/v1/charge/<owner>/<uuid>`.
+
+    Written and removed with the request for it.
+    """
 
     amounts: Amounts
 

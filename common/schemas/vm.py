@@ -160,6 +160,8 @@ class VmRequest(Record):
     """What its owner gives the guest to read at boot. It may hold secrets: for the guest alone, never for a log."""
     hostname: GuestName | None = None
     """What its guest is to call itself; None: as the VM is called."""
+    seed_disk: bool = False
+    """Its guest is told all that on a disk, too, labelled cidata: cloud-init's NoCloud. Fixed at creation."""
     ha: bool = True
     """When its host is dead it is started on another one. Its host ends it when it loses touch with the cloud."""
     priority: Annotated[int, Field(ge=0, le=100)] = DEFAULT_PRIORITY

@@ -21,7 +21,7 @@ from common.store.transaction import (
     present,
     unchanged,
 )
-from common.store.watch import Change, News, Watch
+from common.store.watch import PATIENT_PROBE_INTERVAL_S, PROBE_INTERVAL_S, Change, News, Watch
 
 __all__ = [
     "Change",
@@ -34,6 +34,8 @@ __all__ = [
     "MemberStatus",
     "News",
     "Operation",
+    "PATIENT_PROBE_INTERVAL_S",
+    "PROBE_INTERVAL_S",
     "Put",
     "Range",
     "Store",

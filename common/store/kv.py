@@ -21,7 +21,7 @@ from common.store.transaction import (
     operation_to_wire,
     prefix_end,
 )
-from common.store.watch import Watch
+from common.store.watch import PROBE_INTERVAL_S, Watch
 
 _PAGE = 1000
 _PAGE_TIMEOUT_S = 5.0
@@ -161,13 +161,15 @@ class Store:
                 revisions.append(entry.mod_revision)
         return max(revisions, default=now)
 
-    def watch(self, prefix: str, start_revision: int, stop: threading.Event) -> Watch:
+    def watch(
+        self, prefix: str, start_revision: int, stop: threading.Event, probe_interval_s: float = PROBE_INTERVAL_S
+    ) -> Watch:
         """All changes below `prefix` from `start_revision` on, in order, each once, until `stop` is set.
 
         Compacted when that is no longer possible: list again, and watch from there. News without changes say that
-        the watch stands.
+        the watch stands. etcd is asked for a sign of life each `probe_interval_s`.
         """
-        return Watch(self._connection, prefix, start_revision, stop)
+        return Watch(self._connection, prefix, start_revision, stop, probe_interval_s)
 
     def grant(self, ttl_s: int) -> int:
         """A new lease that ends `ttl_s` seconds after its last keep-alive."""

@@ -21,6 +21,9 @@ from common.store.connection import FIRST_DELAY_S, Connection, Stubs
 from common.store.transaction import prefix_end
 
 PROBE_INTERVAL_S = 1.0
+PATIENT_PROBE_INTERVAL_S = 15.0
+"""For watches that a process has hundreds of, beside one that is not patient: all are on one channel, and when that one
+finds it silent, the streams of all end."""
 SILENCE_S = 2.5
 _UNANSWERED_PROBES = 2
 """So many must be without an answer as well: a process that had no time itself has not heard the answers yet."""
@@ -57,8 +60,11 @@ class _Stream:
     gRPC pulls `requests()` from a thread of its own, which serves as the watchdog's thread.
     """
 
-    def __init__(self, stubs: Stubs, request: Any, metadata: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self, stubs: Stubs, request: Any, metadata: tuple[tuple[str, str], ...], probe_interval_s: float
+    ) -> None:
         self._request = request
+        self._probe_interval_s = probe_interval_s
         self._is_closed = False
         self._wanted = threading.Event()
         self._heard_at = time.monotonic()
@@ -74,7 +80,7 @@ class _Stream:
         yield rpc_pb2.WatchRequest(create_request=self._request)
         self._started.wait()
         while True:
-            self._wanted.wait(PROBE_INTERVAL_S)
+            self._wanted.wait(self._probe_interval_s)
             self._wanted.clear()
             if self._is_closed:
                 return
@@ -116,8 +122,11 @@ class _Stream:
 class Watch(Iterator[News]):
     """All changes below a prefix from a revision on, over as many streams as it takes; see Store.watch."""
 
-    def __init__(self, connection: Connection, prefix: str, start_revision: int, stop: threading.Event) -> None:
+    def __init__(
+        self, connection: Connection, prefix: str, start_revision: int, stop: threading.Event, probe_interval_s: float
+    ) -> None:
         self._connection = connection
+        self._probe_interval_s = probe_interval_s
         self._prefix = prefix
         self._told = start_revision - 1
         self._stop = stop
@@ -159,7 +168,7 @@ class Watch(Iterator[News]):
             key=self._prefix.encode(), range_end=prefix_end(self._prefix), start_revision=self._told + 1
         )
         progress_is_in_order = self._connection.is_progress_in_order(stubs)
-        self._stream = stream = _Stream(stubs, request, self._connection.metadata(stubs))
+        self._stream = stream = _Stream(stubs, request, self._connection.metadata(stubs), self._probe_interval_s)
         try:
             for response in stream.responses():
                 if self._stop.is_set():

@@ -87,9 +87,20 @@ class DaemonProcess:
         """Ask it to end; returns its exit status."""
         self._process.send_signal(signal.SIGCONT)
         self._process.terminate()
-        return self._process.wait(DEADLINE_S)
+        try:
+            return self._process.wait(DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGUSR1)
+            said = wait_for("where its threads are", lambda: _stacks(self.log), DEADLINE_S)
+            raise AssertionError(f"{self._package} does not end, it is at:\n{said}") from None
 
     def close(self) -> None:
         """End it, if it runs still; what it logged must not hold a traceback."""
         self.kill()
         assert "Traceback" not in self.log.read_text(), f"see {self.log}"
+
+
+def _stacks(log: Path) -> str:
+    """What a daemon has written of its threads at SIGUSR1."""
+    _, found, stacks = log.read_text().partition("Thread 0x")
+    return found + stacks if "Current thread" in stacks else ""  # the main one, which is written last

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import pytest
 
 from common import keys
-from common.schemas.user import Amounts
+from common.schemas.user import Quota
 from common.store import EtcdOptions, Store
 from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
@@ -30,7 +30,7 @@ from tests.system.tenant import Tenant
 LIVES = int(os.environ.get("UCLOUD_CHAOS_LIVES", "500"))
 REAL_LIVES = 30
 GONE_S = 120
-QUOTA = Amounts(vms=100, cpu=100, ram_mib=100 * 1024, ssd_mib=100 * 1024)
+QUOTA = Quota(vms=100, cpu=100, ram_mib=100 * 1024, ssd_mib=100 * 1024)
 SPECS = {"cpu": 1, "ram": "96MiB", "ssd": "128MiB"}
 
 

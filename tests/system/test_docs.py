@@ -80,6 +80,20 @@ def cloud() -> Iterator[Cloud]:
         cloud.down()
 
 
+def test_readme_logs_in_at_the_first_vm_which_metadata_told_who_it_is(cloud: Cloud, tmp_path: Path) -> None:
+    typed = next(line for line in (PROJECT / "README.md").read_text().splitlines() if line.startswith("    ssh "))
+    command = typed.replace("/var/lib/ucloud-dev/dev", str(cloud.data)).replace("ADDRESS", first_vm.address(cloud))
+    unknown = ("-o", "StrictHostKeyChecking=accept-new", "-o", f"UserKnownHostsFile={tmp_path}/known_hosts")
+
+    def ask(question: str) -> str:
+        done = subprocess.run([*command.split(), *unknown, question], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert ask("hostname") == first_vm.VM
+    wait_for("its user data to have run", lambda: ask("cat /etc/motd; true").startswith("This is first:"), BOOT_S)
+    assert ask("cat /root/.ssh/authorized_keys") == Path(f"{cloud.people.ssh_key}.pub").read_text().strip()
+
+
 @pytest.fixture(scope="module")
 def last_steps() -> dict[str, int]:
     """Of the tokens that were used to log in by hand."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from common import keys
-from common.admission import Step
+from common import admission, keys
+from common.admission import Charged, Step
 from common.schemas.record import Record
 from common.schemas.user import Amounts, Charge
 from common.store import Delete, Put, absent
@@ -64,33 +64,42 @@ def _names(snapshot: Snapshot) -> Iterator[Finding]:
             yield error("two-of-one-name", _KEYS[kind](uuid), sentence, "rename one of them")
 
 
+def _charged(snapshot: Snapshot) -> Iterator[tuple[str, Charged]]:
+    """All that is charged to its owner, each with its kind."""
+    for kind, records in (("vm", snapshot.vms), ("network", snapshot.networks), ("security-group", snapshot.groups)):
+        for found in records.values():
+            yield kind, found.record
+
+
 def _charges(snapshot: Snapshot) -> Iterator[Finding]:
-    for (owner, vm), found in snapshot.charges.items():
-        request, key = snapshot.vms.get(vm), keys.charge(owner, vm)
-        is_gone = not snapshot.has(keys.vm(vm))
-        if is_gone or (request and request.record.owner != owner):
-            fix = Step((snapshot.same(key), snapshot.same(keys.vm(vm))), (Delete(key),))
-            sentence = f"{owner} is charged for VM {vm}, which {'is gone' if is_gone else 'is not theirs'}"
-            yield warning("charge-without-vm", key, sentence, "give it back", fix)
-        elif request and found.record.amounts != Amounts.of(request.record.specs):
-            fix = _charge_anew(snapshot, vm)
-            sentence = f"{owner} is charged another amount for VM {vm} than it takes"
+    things = {thing.uuid: (kind, thing) for kind, thing in _charged(snapshot)}
+    for (owner, uuid), found in snapshot.charges.items():
+        key, there = keys.charge(owner, uuid), [_KEYS[kind](uuid) for kind in ("vm", "network", "security-group")]
+        kind, thing = things.get(uuid, ("thing", None))
+        is_gone = not any(map(snapshot.has, there))
+        if is_gone or (thing and thing.owner != owner):
+            fix = Step((snapshot.same(key), *map(snapshot.same, there)), (Delete(key),))
+            sentence = f"{owner} is charged for {kind} {uuid}, which {'is gone' if is_gone else 'is not theirs'}"
+            yield warning("charge-without-thing", key, sentence, "give it back", fix)
+        elif thing and found.record.amounts != admission.amounts_of(thing):
+            fix = _charge_anew(snapshot, kind, thing)
+            sentence = f"{owner} is charged another amount for {kind} {uuid} than it takes"
             yield warning("charge-differs", key, sentence, "charge what it takes", fix)
-    for vm, request in snapshot.vms.items():
-        owner = request.record.owner
-        if not snapshot.has(keys.charge(owner, vm)):
-            sentence = f"{owner} is not charged for VM {vm}"
-            yield warning("vm-without-charge", keys.vm(vm), sentence, "charge it", _charge_anew(snapshot, vm))
-        if not snapshot.has(keys.account(owner)):
-            sentence = f"VM {vm} is of {owner}, who has no account"
-            yield warning("vm-without-owner", keys.vm(vm), sentence, f"ucloud user create {owner}, or delete the VM")
+    for kind, thing in things.values():
+        key = _KEYS[kind](thing.uuid)
+        if not snapshot.has(keys.charge(thing.owner, thing.uuid)):
+            sentence = f"{thing.owner} is not charged for {kind} {thing.uuid}"
+            yield warning("thing-without-charge", key, sentence, "charge it", _charge_anew(snapshot, kind, thing))
+        if not snapshot.has(keys.account(thing.owner)):
+            sentence = f"{kind} {thing.uuid} is of {thing.owner}, who has no account"
+            advice = f"ucloud user create {thing.owner}, or delete the {kind}"
+            yield warning("thing-without-owner", key, sentence, advice)
 
 
-def _charge_anew(snapshot: Snapshot, vm: str) -> Step:
-    request = snapshot.vms[vm].record
-    key = keys.charge(request.owner, vm)
-    charge: Record = Charge(amounts=Amounts.of(request.specs))
-    return Step((snapshot.same(keys.vm(vm)), snapshot.same(key)), (Put(key, charge.to_json()),))
+def _charge_anew(snapshot: Snapshot, kind: str, thing: Charged) -> Step:
+    key = keys.charge(thing.owner, thing.uuid)
+    charge: Record = Charge(amounts=admission.amounts_of(thing))
+    return Step((snapshot.same(_KEYS[kind](thing.uuid)), snapshot.same(key)), (Put(key, charge.to_json()),))
 
 
 def _quotas(snapshot: Snapshot) -> Iterator[Finding]:

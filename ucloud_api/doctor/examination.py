@@ -5,12 +5,12 @@ from importlib.metadata import version
 
 from common.errors import Compacted
 from common.store import Store
-from ucloud_api.doctor import book_checks, host_checks, network_checks, vm_checks
+from ucloud_api.doctor import book_checks, host_checks, network_checks, reach_checks, vm_checks
 from ucloud_api.doctor.finding import Finding
 from ucloud_api.doctor.inquiry import ask_hosts
 from ucloud_api.doctor.snapshot import Snapshot, read
 
-_CHECKS = (*vm_checks.CHECKS, *book_checks.CHECKS, *network_checks.CHECKS, *host_checks.CHECKS)
+_CHECKS = (*vm_checks.CHECKS, *book_checks.CHECKS, *network_checks.CHECKS, *reach_checks.CHECKS, *host_checks.CHECKS)
 _TRIES = 3
 
 

@@ -10,7 +10,7 @@ from common.errors import MalformedRecord
 from common.schemas.host import Alive, HostRequest, HostStatus
 from common.schemas.image import ImageRequest, ImageStatus
 from common.schemas.inventory import Inventory, InventoryDoor
-from common.schemas.network import AddressHolder, NetworkRequest, SecurityGroup
+from common.schemas.network import AddressHolder, Endpoint, NetworkRequest, NetworkStatus, SecurityGroup
 from common.schemas.record import Record
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Charge
@@ -25,7 +25,7 @@ _LEASED = (keys.ALIVE, keys.LEADER, keys.SESSION)
 _PREFIXES = (
     *(keys.VM, keys.PLACEMENT, keys.STATUS_VM, keys.HOST, keys.STATUS_HOST, keys.INVENTORY, keys.ALIVE, keys.VERDICT),
     *(keys.IMAGE, keys.STATUS_IMAGE, keys.IMAGE_USE, keys.USER, keys.ACCOUNT, keys.CHARGE, keys.LEADER, keys.SESSION),
-    *(keys.NETWORK, keys.SECURITY_GROUP, keys.SSH_KEY),
+    *(keys.NETWORK, keys.STATUS_NETWORK, keys.ENDPOINT, keys.SECURITY_GROUP, keys.SSH_KEY),
 )
 _HELD = (keys.VNI, keys.PREFIX, keys.PORT, keys.ADDRESS, keys.GROUP_MEMBER, keys.GROUP_USE)
 """What networks, the ports of VMs and security groups hold."""
@@ -56,7 +56,9 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that is known. Pairs are (host, VM), (image, VM), (owner, VM); names are (owner, kind, name)."""
+    """All that is known. Pairs are as keys have them: (host, VM), (image, VM), (owner, thing), (host, network),
+    (network, host) of endpoints; names are (owner, kind, name).
+    """
 
     at: datetime
     api_version: str
@@ -74,6 +76,8 @@ class Snapshot:
     accounts: Mapping[str, Found[Account]] = field(default_factory=dict)
     charges: Mapping[Pair, Found[Charge]] = field(default_factory=dict)
     networks: Mapping[str, Found[NetworkRequest]] = field(default_factory=dict)
+    network_statuses: Mapping[Pair, Found[NetworkStatus]] = field(default_factory=dict)
+    endpoints: Mapping[Pair, Found[Endpoint]] = field(default_factory=dict)
     groups: Mapping[str, Found[SecurityGroup]] = field(default_factory=dict)
     held: Mapping[str, bytes] = field(default_factory=dict)
     """What networks, ports and groups hold, by key: what it says."""
@@ -166,6 +170,8 @@ def read(store: Store, api_version: str) -> Snapshot:
         accounts=reader.records(keys.ACCOUNT, Account),
         charges=reader.pairs(keys.CHARGE, Charge),
         networks=reader.records(keys.NETWORK, NetworkRequest),
+        network_statuses=reader.pairs(keys.STATUS_NETWORK, NetworkStatus),
+        endpoints=reader.pairs(keys.ENDPOINT, Endpoint),
         groups=reader.records(keys.SECURITY_GROUP, SecurityGroup),
         held=reader.held(),
         image_uses=frozenset(_pair(entry.key.removeprefix(keys.IMAGE_USE)) for entry in reader.entries[keys.IMAGE_USE]),

@@ -1,7 +1,8 @@
 """Networks: what is taken to make and change one, and the resource."""
 
 from datetime import datetime
-from ipaddress import IPv4Network, IPv6Network
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -84,6 +85,27 @@ class NetworkQuery(ListQuery):
     name: Annotated[NetworkName | None, Field(description="Only the network of this name, of each owner.")] = None
 
 
+class NetworkState(StrEnum):
+    """What a network is, on all hosts that have it and are alive."""
+
+    UNUSED = "UNUSED"
+    """No host has a VM on it."""
+    BUILDING = "BUILDING"
+    ACTIVE = "ACTIVE"
+    ERROR = "ERROR"
+
+
+class NetworkOnHost(Out):
+    """What a host has of a network."""
+
+    host: str
+    status: Annotated[str, Field(description="BUILDING, ACTIVE, ERROR; UNKNOWN: the host is silent.")]
+    reason: Annotated[str, Field(description="Why it is not ACTIVE.")]
+    since: datetime
+    mtu: Annotated[int | None, Field(description="What guests there may send at most; null: not known yet.")]
+    endpoint: Annotated[IPv6Address | None, Field(description="Where the host takes its VXLAN packets.")]
+
+
 class Network(Out):
     """A network: a layer 2 of its own, on whichever hosts its VMs are."""
 
@@ -96,6 +118,11 @@ class Network(Out):
     mtu: Annotated[int | None, Field(description="Null: as much as the hosts' network takes.")]
     isolated: bool
     public: bool
+    status: Annotated[NetworkState, Field(description="UNUSED: no VM that has a host is on it.")]
+    reason: Annotated[str, Field(description="Why it is not, or not yet, as it should be.")]
+    hosts: Annotated[
+        tuple[NetworkOnHost, ...] | None, Field(description="What each host has of it; null for all but admins.")
+    ]
     created_at: datetime
 
 

@@ -15,7 +15,7 @@ from ucloud_api.models.shared import MAX_MIB, In, Out, SizeIn, SizeOut
 _COUNT = Field(strict=True, ge=0, le=1_000_000, description="An integer from 0 to 1000000.")
 _SIZE = Field(ge=0, le=1024 * MAX_MIB, description=f"0 to 1048576TiB: {size.ALLOWED}.")
 _BOOLEAN = "true or false."
-_QUOTA = "An object with vms, cpu, ram, ssd and hdd; null: no limit."
+_QUOTA = "An object with vms, cpu, ram, ssd, hdd, networks and security_groups; null: no limit."
 
 
 class QuotaIn(In):
@@ -26,6 +26,8 @@ class QuotaIn(In):
     ram: Annotated[SizeIn | None, _SIZE] = None
     ssd: Annotated[SizeIn | None, _SIZE] = None
     hdd: Annotated[SizeIn | None, _SIZE] = None
+    networks: Annotated[int | None, _COUNT] = None
+    security_groups: Annotated[int | None, _COUNT] = None
 
 
 class UserCreate(In):
@@ -79,6 +81,8 @@ class Quota(Out):
     ram: SizeOut
     ssd: SizeOut
     hdd: SizeOut
+    networks: int
+    security_groups: int
 
 
 class User(Out):
@@ -89,7 +93,7 @@ class User(Out):
     is_admin: bool
     enabled: bool
     quota: Annotated[Quota | None, Field(description="Null: no limit.")]
-    used: Annotated[Quota, Field(description="The sum of what is charged for its VMs.")]
+    used: Annotated[Quota, Field(description="The sum of what is charged for its VMs, networks and security groups.")]
     generation: Annotated[int, Field(description="Counts the changes of the account.")]
     created_at: datetime
 

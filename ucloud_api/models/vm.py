@@ -34,6 +34,7 @@ _HDD = Field(ge=0, le=MAX_MIB, description=f"A second disk, 0 (none) to 1024TiB:
 _PROTECTED = "True: a DELETE is refused."
 _MOST_USER_DATA = 16 * 1024
 _USER_DATA = "What its guest may read at boot: a text of at most 16384 bytes in UTF-8. It is shown to nobody else."
+_SEED_DISK = "True: its guest finds ssh keys, user data, name and addresses on a disk, too (cloud-init's NoCloud)."
 SshKeyWish = Annotated[str, StringConstraints(min_length=1, max_length=MOST_KEY_CHARACTERS)]
 
 
@@ -96,6 +97,7 @@ class VmCreate(Placing):
             description="What its guest calls itself: labels of DNS, at most 63 characters; by default the VM's name."
         ),
     ] = None
+    seed_disk: Annotated[bool, Field(strict=True, description=_SEED_DISK)] = False
 
 
 class VmPatch(Placing):
@@ -198,6 +200,7 @@ class Vm(Out):
     addresses: Annotated[tuple[str, ...], Field(description="Those of its ports, and what else its host says.")]
     ssh_keys: Annotated[tuple[str, ...], Field(description="The fingerprints of the keys that its guest is to let in.")]
     guest_hostname: Annotated[str, Field(description="What its guest is to call itself.")]
+    seed_disk: Annotated[bool, Field(description="Its guest is told all that on a disk, too.")]
     move: Annotated[Move | None, Field(description="Null: it never was to move since it came to this host.")]
     events: tuple[EventOut, ...]
 

@@ -15,7 +15,7 @@ from common.errors import Conflict, QuotaExceeded
 from common.schemas.image import ImageRequest
 from common.schemas.network import NetworkRequest, SecurityGroup
 from common.schemas.port import Port
-from common.schemas.user import Account, Amounts, Charge
+from common.schemas.user import Account, Amounts, Charge, Quota
 from common.schemas.vm import Specs, VmRequest
 from common.store import EtcdOptions, Put, Store, absent, none_written_since, unchanged
 from devcloud.etcd import EtcdCluster
@@ -34,7 +34,7 @@ def _keys(store: Store) -> list[str]:
     return [entry.key for entry in store.list(keys.ROOT).entries]
 
 
-def _open_account(store: Store, name: str, quota: Amounts | None = None) -> int:
+def _open_account(store: Store, name: str, quota: Quota | None = None) -> int:
     account = Account(name=name, realm="ucloud", quota=quota, created_at=NOW)
     return store.commit([absent(keys.account(name))], [Put(keys.account(name), account.to_json())])
 
@@ -51,7 +51,7 @@ def image_revision(store: Store) -> int:
     return _commit(store, admission.admit_image(IMAGE, _open_account(store, "alice")))
 
 
-def _limit(store: Store, quota: Amounts) -> None:
+def _limit(store: Store, quota: Quota) -> None:
     entry = store.get(keys.account("alice"))
     assert entry is not None
     account = Account.read(entry.key, entry.value).model_copy(update={"quota": quota})
@@ -97,9 +97,8 @@ PLUGGED = VM.model_copy(update={"ports": (PORT,)})
 @pytest.fixture
 def network_revision(store: Store, image_revision: int) -> int:
     """Alice's network, and her group."""
-    account = _budget(store).account_revision
-    _commit(store, admission.admit_group(GROUP, account))
-    return _commit(store, admission.admit_network(NETWORK, account))
+    _commit(store, admission.admit_group(GROUP, _budget(store)))
+    return _commit(store, admission.admit_network(NETWORK, _budget(store)))
 
 
 def _all(store: Store) -> dict[str, bytes]:
@@ -218,7 +217,7 @@ def test_no_vm_is_made_of_an_image_that_has_changed_since_it_was_read(store: Sto
 
 
 def test_what_was_charged_since_the_budget_was_read_is_noticed(store: Store, image_revision: int) -> None:
-    _limit(store, Amounts(vms=2, cpu=2, ram_mib=128, ssd_mib=2))
+    _limit(store, Quota(vms=2, cpu=2, ram_mib=128, ssd_mib=2))
     stale = _budget(store)
     revision = _commit(store, admission.admit_vm(VM, image_revision, stale))
     second = VM.model_copy(update={"uuid": "v-2", "name": "db"})
@@ -234,7 +233,7 @@ def test_what_was_charged_since_the_budget_was_read_is_noticed(store: Store, ima
 
 def test_a_quota_that_was_lowered_since_it_was_read_is_noticed(store: Store, image_revision: int) -> None:
     stale = _budget(store)
-    _limit(store, Amounts())
+    _limit(store, Quota())
     with pytest.raises(Conflict) as refused:
         _commit(store, admission.admit_vm(VM, image_revision, stale))
     assert refused.value.keys == (keys.account("alice"),)
@@ -252,7 +251,7 @@ def test_none_written_since_speaks_of_its_prefix_alone(store: Store) -> None:
 
 
 CLIENTS = 3
-QUOTA = Amounts(vms=7, cpu=9, ram_mib=7 * 64, ssd_mib=100)
+QUOTA = Quota(vms=7, cpu=9, ram_mib=7 * 64, ssd_mib=100)
 
 
 class _Client:

@@ -129,6 +129,18 @@ def test_it_converges_reports_and_cleans_up(world: World) -> None:
     wait_for("the end of n3", lambda: not world.folder.observe("n3"), DEADLINE_S)
 
 
+def test_news_do_not_wait_until_everything_has_been_looked_at(world: World) -> None:
+    strays = {f"stray{number}" for number in range(600)}
+    for name in strays:
+        (world.folder.path / name).touch()
+    world.controller.look_at_all(apart_s=0.05)
+    world.request("n1")
+    world.wait_for("n1", "there")
+    left = strays & set(world.folder.known())
+    assert left
+    wait_for("fewer strays", lambda: len(strays & set(world.folder.known())) < len(left), DEADLINE_S)
+
+
 def test_a_failure_is_reported_and_tried_again(world: World) -> None:
     world.folder.fail_with = {"n": [TemporaryError("disk full"), TemporaryError("disk full")]}
     world.request("n")

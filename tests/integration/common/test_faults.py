@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from common.errors import Conflict, Unavailable
-from common.store import Put, Store, absent
+from common.store import PATIENT_PROBE_INTERVAL_S, Put, Store, absent
 from devcloud.etcd import EtcdCluster
 from tests.integration.common.clients import connected_to
 
@@ -95,3 +95,38 @@ def test_a_watch_loses_no_numbered_event(etcd3: EtcdCluster, fault: Callable[...
     assert [int(entry.value) for entry in entries] == list(range(EVENTS))
     for store in (watcher, writer):
         store.close()
+
+
+@pytest.mark.timeout(60)
+def test_a_patient_watch_leaves_a_frozen_member_with_another_one(etcd3: EtcdCluster) -> None:
+    connected = (etcd3.leader() + 1) % 3
+    watcher = connected_to(etcd3.endpoints[connected:] + etcd3.endpoints[:connected])
+    writer = connected_to(etcd3.endpoints[:connected] + etcd3.endpoints[connected + 1 :])
+    revision, stop = watcher.list(PREFIX).revision, threading.Event()
+    stands = {name: threading.Event() for name in ("patient", "other")}
+    seen = threading.Event()
+
+    def watch(name: str, *interval_s: float) -> None:
+        for news in watcher.watch(f"/{name}/", revision + 1, stop, *interval_s):
+            stands[name].set()
+            if news.changes:
+                seen.set()
+
+    threads = [
+        threading.Thread(target=watch, args=("patient", PATIENT_PROBE_INTERVAL_S)),
+        threading.Thread(target=watch, args=("other",)),
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        assert all(stand.wait(10) for stand in stands.values())
+        etcd3.pause(connected)
+        writer.commit([absent("/patient/1")], [Put("/patient/1", b"")])
+        assert seen.wait(PATIENT_PROBE_INTERVAL_S)
+    finally:
+        etcd3.resume(connected)
+        stop.set()
+        for store in (watcher, writer):
+            store.close()
+        for thread in threads:
+            thread.join(10)

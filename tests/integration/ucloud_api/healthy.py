@@ -15,7 +15,7 @@ from common.schemas.image import ImageActual, ImageRequest, ImageStatus
 from common.schemas.inventory import InventoryDoor
 from common.schemas.leader import Leader
 from common.schemas.record import Record
-from common.schemas.user import Account, Amounts
+from common.schemas.user import Account, Quota
 from common.schemas.vm import Actual, Placement, Specs, VmRequest, VmStatus
 from common.store import Delete, Put, Store, present, unchanged
 
@@ -24,7 +24,7 @@ IMAGE = "00000000-0000-4000-8000-00000000001a"
 VM = "00000000-0000-4000-8000-0000000000a1"
 OTHER_VM = "00000000-0000-4000-8000-0000000000a2"
 TOKEN = "sesame"
-QUOTA = Amounts(vms=9, cpu=9, ram_mib=9999, ssd_mib=9999)
+QUOTA = Quota(vms=9, cpu=9, ram_mib=9999, ssd_mib=9999)
 
 
 class AnsweringHost:

@@ -10,7 +10,7 @@ from common import keys
 from common.schemas.host import HostRequest, HostStatus
 from common.schemas.image import ImageActual, ImageStatus
 from common.schemas.inventory import InventoryDoor
-from common.schemas.user import Account, Amounts, Charge
+from common.schemas.user import Account, Amounts, Charge, Quota
 from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual, Leaving, Role, VmStatus
 from common.store import Store
@@ -93,7 +93,7 @@ def pending_word(cloud: Healthy) -> None:
     cloud.put(keys.vm_status(keys.NO_HOST, NOWHERE), status)
 
 
-def account(cloud: Healthy, quota: Amounts) -> None:
+def account(cloud: Healthy, quota: Quota) -> None:
     cloud.put(keys.account("alice"), Account(name="alice", realm="ucloud", quota=quota, created_at=LONG_AGO))
 
 
@@ -157,15 +157,15 @@ FAULTS: dict[str, tuple[Plant, list[str]]] = {
     ),
     "a charge for nothing": (
         lambda cloud: cloud.put(keys.charge("alice", NOWHERE), Charge(amounts=Amounts(vms=1))),
-        ["charge-without-vm"],
+        ["charge-without-thing"],
     ),
     "a charge that differs": (
         lambda cloud: cloud.put(keys.charge("alice", VM), Charge(amounts=Amounts(vms=1, cpu=10))),
         ["charge-differs", "over-quota"],
     ),
-    "a VM for free": (lambda cloud: cloud.remove(keys.charge("alice", VM)), ["vm-without-charge"]),
-    "more than the quota": (lambda cloud: account(cloud, Amounts(vms=1)), ["over-quota"]),
-    "an owner without an account": (lambda cloud: cloud.remove(keys.account("alice")), ["vm-without-owner"]),
+    "a VM for free": (lambda cloud: cloud.remove(keys.charge("alice", VM)), ["thing-without-charge"]),
+    "more than the quota": (lambda cloud: account(cloud, Quota(vms=1)), ["over-quota"]),
+    "an owner without an account": (lambda cloud: cloud.remove(keys.account("alice")), ["thing-without-owner"]),
     "a use by nobody": (lambda cloud: cloud.put(keys.image_use(IMAGE, NOWHERE), b""), ["use-without-vm"]),
     "a use that is not noted": (lambda cloud: cloud.remove(keys.image_use(IMAGE, VM)), ["vm-without-use"]),
     "an image that is gone": (
@@ -255,7 +255,7 @@ def test_only_what_is_asked_for_is_mended(cloud: Healthy, nobody: FlaskClient, w
     headers = bearer(world.log_in("admin"))
     items = nobody.post("/v1/doctor", json={"codes": ["use-without-vm"]}, headers=headers).get_json()["items"]
     assert [each["code"] for each in items if each["mended"]] == ["use-without-vm"]
-    assert "charge-without-vm" in codes(cloud)
+    assert "charge-without-thing" in codes(cloud)
 
 
 def test_what_changed_meanwhile_is_left(cloud: Healthy) -> None:

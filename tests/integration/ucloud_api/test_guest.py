@@ -109,6 +109,9 @@ def test_a_guest_gets_what_is_said_or_all_keys(ann: FlaskClient, world: World) -
         assert (request.ssh_keys, request.hostname, request.user_data) == (lines, hostname, "")
         assert vm["ssh_keys"] == [fingerprint(line) for line in lines]
         assert vm["guest_hostname"] == (hostname or f"vm{number}")
+    for said, has in (({"seed_disk": True}, True), ({"seed_disk": False}, False), ({}, False)):
+        vm = ann.post("/v1/vm", json={**VM, **said, "name": f"seed{len(said)}{has:d}"}).get_json()
+        assert (vm["seed_disk"], world.request_of(vm["uuid"]).seed_disk) == (has, has)
     # A key that is removed stays where it is: what a guest was given is fixed.
     ann.delete("/v1/user/ann/ssh-key/phone")
     assert ann.get("/v1/vm?name=vm0").get_json()["items"][0]["ssh_keys"] == [fingerprint(ED25519), fingerprint(OTHER)]
@@ -118,6 +121,8 @@ def test_a_guest_gets_what_is_said_or_all_keys(ann: FlaskClient, world: World) -
     ("said", "field"),
     [
         ({"ssh_keys": ["nothing"]}, "ssh_keys.0"),
+        ({"seed_disk": "yes"}, "seed_disk"),
+        ({"seed_disk": None}, "seed_disk"),
         ({"ssh_keys": ["../x"]}, "ssh_keys.0"),
         ({"ssh_keys": [ED25519, "ssh-ed25519 AAAA"]}, "ssh_keys.1"),
         ({"ssh_keys": "laptop"}, "ssh_keys"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from ipaddress import IPv6Network
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from common import keys
-from common.schemas.network import NetworkRequest
+from common.schemas.network import NetworkActual, NetworkRequest, NetworkStatus
 from common.settings import NetworkSettings
 from common.store import Store
 from tests.integration.daemons import DaemonProcess
@@ -95,6 +96,38 @@ def test_networks_are_their_owners_and_public_ones_everybodys_to_see(
     assert api.post("/v1/network", json={"name": "lan", "owner": "bob"}).status_code == 201
     assert api.post("/v1/network", json={"name": "lan", "owner": "nobody"}).status_code == 404
     assert ann.post("/v1/network", json=NET).get_json()["type"] == "urn:ucloud:problem:name-taken"
+
+
+def test_what_hosts_have_of_a_network_is_shown(api: FlaskClient, ann: FlaskClient, world: World) -> None:
+    path = ann.post("/v1/network", json=NET).headers["Location"]
+    uuid, fresh = keys.last_part(path), {"Cache-Control": "no-cache"}
+
+    def shown(client: FlaskClient) -> tuple[Any, ...]:
+        found = client.get(path, headers=fresh).get_json()
+        (listed,) = client.get("/v1/network", headers=fresh).get_json()["items"]
+        assert listed == found
+        hosts = found["hosts"] and [(each["host"], each["status"], each["reason"]) for each in found["hosts"]]
+        return found["status"], found["reason"], hosts
+
+    def say(host: str, actual: NetworkActual, reason: str = "") -> None:
+        status = NetworkStatus(actual=actual, reason=reason, since=datetime.now(UTC), mtu=1430)
+        world.put(keys.network_status(host, uuid), status)
+
+    assert (shown(ann), shown(api)) == (("UNUSED", "", None), ("UNUSED", "", []))
+    for host in ("h1", "h2"):
+        world.add_host(host)
+        say(host, NetworkActual.ACTIVE)
+    assert shown(ann) == ("ACTIVE", "", None)
+    assert shown(api) == ("ACTIVE", "", [("h1", "ACTIVE", ""), ("h2", "ACTIVE", "")])
+    say("h2", NetworkActual.ERROR, "underlay eth0: too small")
+    reason = "1 of 2 hosts can't build it, which is for admins to mend"
+    assert shown(ann) == ("ERROR", reason, None)
+    assert shown(api)[2] == [("h1", "ACTIVE", ""), ("h2", "ERROR", "underlay eth0: too small")]
+    world.remove(keys.alive("h2"))
+    assert shown(ann) == ("ACTIVE", "", None)
+    assert shown(api)[2][1] == ("h2", "UNKNOWN", "host h2 is silent, it last said ERROR")
+    world.remove(keys.network_status("h1", uuid))
+    assert shown(ann) == ("UNUSED", "", None)
 
 
 BAD_PREFIXES: tuple[Any, ...] = (

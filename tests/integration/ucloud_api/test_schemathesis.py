@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from common.schemas.user import Amounts
+from common.schemas.user import Quota
 from devcloud.etcd import EtcdCluster
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World, bearer
@@ -109,7 +109,8 @@ def cloud(etcd: EtcdCluster, world: World, tmp_path: Path) -> Iterator[Cloud]:
         world.add_account("admin", is_admin=True)
         world.add_image()
         for owner in ("ann", "bob"):
-            world.add_account(owner, quota=Amounts(vms=50, cpu=500, ram_mib=2**30, ssd_mib=2**40, hdd_mib=2**40))
+            quota = Quota(vms=50, cpu=500, ram_mib=2**30, ssd_mib=2**40, hdd_mib=2**40, networks=500)
+            world.add_account(owner, quota=quota)
         cloud = Cloud(f"http://[::1]:{port}", world)
         for owner in ("ann", "bob"):
             cloud.plant(owner)

@@ -9,14 +9,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from common import admission, keys
-from common.schemas.user import Account, Amounts
+from common.schemas.user import Account, Quota
 from common.schemas.vm import Specs, VmRequest
 from common.store import Store
 from tests.integration.ucloud_api.world import World, bearer
 
 BEN: dict[str, Any] = {"name": "ben"}
-DEFAULT = {"vms": 10, "cpu": 20, "ram": 64, "ssd": 500, "hdd": 2000}
-NOTHING = {"vms": 0, "cpu": 0, "ram": 0, "ssd": 0, "hdd": 0}
+DEFAULT = {"vms": 10, "cpu": 20, "ram": 64, "ssd": 500, "hdd": 2000, "networks": 10, "security_groups": 50}
+NOTHING = {"vms": 0, "cpu": 0, "ram": 0, "ssd": 0, "hdd": 0, "networks": 0, "security_groups": 0}
 
 
 @pytest.fixture
@@ -81,7 +81,11 @@ def test_a_user_is_made_shown_changed_and_deleted(api: FlaskClient, store: Store
 @pytest.mark.parametrize(
     ("sent", "kept"),
     [
-        ({"vms": 1, "cpu": 2, "ram": 3, "ssd": 4, "hdd": 5}, {"vms": 1, "cpu": 2, "ram": 3, "ssd": 4, "hdd": 5}),
+        (
+            {"vms": 1, "cpu": 2, "ram": 3, "ssd": 4, "hdd": 5},
+            {**DEFAULT, "vms": 1, "cpu": 2, "ram": 3, "ssd": 4, "hdd": 5},
+        ),
+        ({"networks": 0, "security_groups": 7}, {**DEFAULT, "networks": 0, "security_groups": 7}),
         ({"ram": "1536MiB", "hdd": "2TiB"}, {**DEFAULT, "ram": "1536MiB", "hdd": 2048}),
         ({"vms": 0}, {**DEFAULT, "vms": 0}),
         ({}, DEFAULT),
@@ -104,7 +108,7 @@ def test_a_quota_is_changed_in_part_taken_away_and_given_again(api: FlaskClient)
 def test_what_is_used_is_the_sum_of_the_charges(api: FlaskClient, ann: FlaskClient, world: World, store: Store) -> None:
     for name in ("one", "two"):
         charge_vm(store, world, "ann", name)
-    used = {"vms": 2, "cpu": 4, "ram": 3, "ssd": 20, "hdd": 0}
+    used = {**NOTHING, "vms": 2, "cpu": 4, "ram": 3, "ssd": 20}
     assert api.get("/v1/user/ann").get_json()["used"] == used
     assert ann.get("/v1/user/ann").get_json()["used"] == used
     by_name = {user["name"]: user["used"] for user in api.get("/v1/user").get_json()["items"]}
@@ -284,6 +288,6 @@ def test_a_quota_below_what_is_used_is_allowed_and_shown(
     charge_vm(store, world, "ann")
     user = api.patch("/v1/user/ann", json={"quota": {"vms": 0}}).get_json()
     assert (user["quota"]["vms"], user["used"]["vms"]) == (0, 1)
-    assert account_of(store, "ann").quota == Amounts(
+    assert account_of(store, "ann").quota == Quota(
         vms=0, cpu=20, ram_mib=64 * 1024, ssd_mib=500 * 1024, hdd_mib=2000 * 1024
     )

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from common import keys
-from common.schemas.user import Amounts, Charge
+from common.schemas.user import Amounts, Charge, Quota
 from common.schemas.vm import ALLOWED_VERBS, Actual, Requested, Specs, Verb
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World, bearer
@@ -171,7 +171,7 @@ def test_what_is_protected_stays(api: FlaskClient, world: World) -> None:
 
 def test_a_quota_is_kept_and_refusals_tell_the_figures(api: FlaskClient, world: World) -> None:
     world.add_image()
-    world.add_account("ann", quota=Amounts(vms=2, cpu=5, ram_mib=4096, ssd_mib=30720, hdd_mib=0))
+    world.add_account("ann", quota=Quota(vms=2, cpu=5, ram_mib=4096, ssd_mib=30720, hdd_mib=0))
     ann = {"headers": bearer(world.log_in("ann"))}
     uuid = api.post("/v1/vm", json=BODY, **ann).get_json()["uuid"]
     over = api.post("/v1/vm", json={**BODY, "name": "b", "specs": {"cpu": 4, "ram": 1, "ssd": 10, "hdd": 1}}, **ann)
@@ -189,9 +189,36 @@ def test_a_quota_is_kept_and_refusals_tell_the_figures(api: FlaskClient, world: 
     assert api.post("/v1/vm", json={**BODY, "name": "b"}, headers=bearer(world.log_in("admin"))).status_code == 202
 
 
+@pytest.mark.parametrize(("kind", "field"), [("network", "networks"), ("security-group", "security_groups")])
+def test_networks_and_groups_are_counted_and_given_back(api: FlaskClient, world: World, kind: str, field: str) -> None:
+    world.add_account("ann", quota=Quota.model_validate({field: 2}))
+    ann, path = {"headers": bearer(world.log_in("ann"))}, f"/v1/{kind}"
+    before = world.store.list(keys.charges("ann")).entries
+    first, second = (api.post(path, json={"name": name}, **ann) for name in ("a", "b"))
+    assert (first.status_code, second.status_code) == (201, 201)
+    for over in (
+        api.post(path, json={"name": "c"}, **ann),
+        api.post(path, json={"name": "c", "owner": "ann"}, headers=bearer(world.log_in("admin"))),
+    ):
+        assert (over.status_code, over.get_json()["type"]) == (403, "urn:ucloud:problem:over-quota")
+        (error,) = over.get_json()["errors"]
+        figures = f"{field.replace('_', ' ')}: 1 more asked for, 2 of 2 in use"
+        assert (error["field"], error["allowed"]) == (field, figures)
+    assert api.get("/v1/user/ann", **ann).get_json()["used"][field] == 2
+    # What does not grow is not refused, also where the quota was lowered since.
+    lowered = {"quota": {field: 1}}
+    assert api.patch("/v1/user/ann", json=lowered, headers=bearer(world.log_in("admin"))).status_code == 200
+    assert api.patch(f"{path}/{first.get_json()['uuid']}", json={"name": "d"}, **ann).status_code == 200
+    for made in (first, second):
+        assert api.post(path, json={"name": "c"}, **ann).status_code == 403
+        assert api.delete(f"{path}/{made.get_json()['uuid']}", **ann).status_code == 204
+    assert world.store.list(keys.charges("ann")).entries == before
+    assert api.post(path, json={"name": "c"}, **ann).status_code == 201
+
+
 def test_many_at_once_stay_within_the_quota(api: FlaskClient, world: World) -> None:
     world.add_image()
-    world.add_account("ann", quota=Amounts(vms=5, cpu=100, ram_mib=102400, ssd_mib=1024000, hdd_mib=0))
+    world.add_account("ann", quota=Quota(vms=5, cpu=100, ram_mib=102400, ssd_mib=1024000, hdd_mib=0))
     token = world.log_in("ann")
     codes: list[int] = []
 

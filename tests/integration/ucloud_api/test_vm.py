@@ -67,6 +67,7 @@ def test_a_new_vm_can_be_read_at_once_by_every_worker(api: FlaskClient, world: W
         "addresses": [],
         "ssh_keys": [],
         "guest_hostname": "web",
+        "seed_disk": False,
         "move": None,
         "events": [],
     }

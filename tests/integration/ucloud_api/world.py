@@ -8,7 +8,7 @@ from common import admission, keys
 from common.schemas.host import Alive, HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageStatus
 from common.schemas.record import Record
-from common.schemas.user import Account, Amounts, Session
+from common.schemas.user import Account, Quota, Session
 from common.schemas.vm import Actual, Console, Placement, Specs, VmRequest, VmStatus
 from common.store import Delete, Put, Store, present, unchanged
 from ucloud_api.auth import TOKEN_PREFIX, digest
@@ -44,7 +44,7 @@ class World:
         assert entry
         return VmRequest.read(entry.key, entry.value)
 
-    def add_account(self, name: str, is_admin: bool = False, quota: Amounts | None = None) -> None:
+    def add_account(self, name: str, is_admin: bool = False, quota: Quota | None = None) -> None:
         """A user of the realm ucloud; no quota, no limit."""
         account = Account(name=name, realm="ucloud", is_admin=is_admin, quota=quota, created_at=datetime.now(UTC))
         self.put(keys.account(name), account)

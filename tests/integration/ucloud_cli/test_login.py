@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.schemas.user import Amounts
+from common.schemas.user import Quota
 from common.store import Store
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
@@ -21,7 +21,7 @@ from tests.integration.ucloud_otp_server import OtpServer, Person
 @pytest.fixture
 def people(store: Store, world: World) -> dict[str, Person]:
     """A service that verifies, an admin, and ann, who has a quota."""
-    world.add_account("ann", quota=Amounts(vms=2, cpu=4, ram_mib=8192, ssd_mib=102400, hdd_mib=0))
+    world.add_account("ann", quota=Quota(vms=2, cpu=4, ram_mib=8192, ssd_mib=102400, hdd_mib=0))
     persons = [
         Person(store, "ucloud-api", "ungleich-auth"),
         *[Person(store, each, "ucloud") for each in ("ann", "admin")],

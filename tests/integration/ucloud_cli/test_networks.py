@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from common import keys
+from common.schemas.network import NetworkActual, NetworkStatus
 from tests.integration.ucloud_api.world import World
 from tests.integration.ucloud_cli.conftest import CREATE, Program
 from tests.unit.common.schemas.test_ssh_key import ED25519, MADE
@@ -25,8 +27,8 @@ def test_a_network_from_creation_to_deletion(ann: Program) -> None:
     assert made.status == 0
     assert json.loads(ann("network-show", "lan", "-o", "json").out) == network
     listed = ann("network", "list").out.splitlines()
-    assert listed[0].split() == ["NAME", "OWNER", "PREFIX", "IPV4", "ISOLATED", "PUBLIC"]
-    assert listed[1].split() == ["lan", "ann", network["prefix"], "10.0.0.0/24"]
+    assert listed[0].split() == ["NAME", "OWNER", "STATUS", "PREFIX", "IPV4", "ISOLATED", "PUBLIC"]
+    assert listed[1].split() == ["lan", "ann", "UNUSED", network["prefix"], "10.0.0.0/24"]
     assert str(network["vni"]) in ann("network-list", "-o", "wide").out
     assert "office" in ann("network", "rename", "lan", "office").out
     assert ann("network", "set", "office", "--public").status == 3
@@ -35,6 +37,29 @@ def test_a_network_from_creation_to_deletion(ann: Program) -> None:
     assert "renamed from lan to office" in ann("network", "events", "office").out
     assert ann("network", "delete", "office").out == "office is deleted\n"
     assert ann("network", "show", "office").status == 4
+
+
+def test_how_a_network_is_and_how_many_there_may_be(
+    as_user: Callable[[str], Program], ann: Program, world: World
+) -> None:
+    admin = as_user("admin")
+    assert admin("user", "set", "ann", "--networks", "1", "--security-groups", "0").status == 0
+    made = json.loads(ann("network", "create", "lan", "-o", "json").out)
+    refused = ann("network", "create", "other")
+    assert (refused.status, "networks: 1 more asked for, 1 of 1 in use" in refused.one_line()) == (5, True)
+    assert "security groups: 1 more asked for, 0 of 0 in use" in ann("security-group", "create", "web").one_line()
+    whoami = ann("whoami").out.splitlines()
+    assert [line.split()[-1] for line in whoami if line.startswith(("networks", "security groups"))] == ["1/1", "0/0"]
+    world.add_host()
+    for host, actual, reason in (("h1", NetworkActual.ACTIVE, ""), ("h2", NetworkActual.ERROR, "no room")):
+        status = NetworkStatus(actual=actual, reason=reason, since=datetime.now(UTC), mtu=1430)
+        world.put(keys.network_status(host, made["uuid"]), status)
+    shown = admin("network", "show", "lan").out
+    assert "h1  ACTIVE  mtu 1430" in shown
+    assert "h2  UNKNOWN  host h2 is silent, it last said ERROR" in shown
+    shown = ann("network", "show", "lan").out
+    assert "ACTIVE" in shown
+    assert "h1" not in shown
 
 
 def test_vms_are_plugged_in_from_the_first_or_later(ann: Program, world: World, tmp_path: Path) -> None:
@@ -46,12 +71,14 @@ def test_vms_are_plugged_in_from_the_first_or_later(ann: Program, world: World, 
     assert ann("user", "ssh-key", "add", "laptop", str(tmp_path / "id.pub")).status == 0
     said = ann(
         *(*CREATE, "web", "--no-wait", "--network", "lan,ipv4=10.0.0.9,group=web", "--network", "other"),
-        *("--ssh-key", "laptop", "--user-data", str(tmp_path / "data"), "--hostname", "www.example.org", "-o", "json"),
+        *("--ssh-key", "laptop", "--user-data", str(tmp_path / "data"), "--hostname", "www.example.org", "--seed-disk"),
+        *("-o", "json"),
     )
     assert said.status == 0, said.err
     vm = json.loads(said.out)
     request = world.request_of(vm["uuid"])
     assert (request.ssh_keys, request.user_data, request.hostname) == ((ED25519,), "#!/bin/sh\n", "www.example.org")
+    assert request.seed_disk
     first, second = vm["ports"]
     shown = ann("vm", "show", "web").out
     for text in ("10.0.0.9", first["ipv6"], first["mac"], second["id"], "groups web", "www.example.org", "SHA256:"):

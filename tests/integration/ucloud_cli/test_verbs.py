@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from common import keys
-from common.schemas.user import Amounts
+from common.schemas.user import Quota
 from common.schemas.vm import Actual, Specs, VmRequest, VmStatus
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World
@@ -169,7 +169,7 @@ def test_a_vm_that_is_off_has_no_console_log_or_screen(ucloud: Program, vm: str)
 
 def test_over_quota_tells_the_figures_and_where_to_see_them(as_user: Callable[[str], Program], world: World) -> None:
     world.add_image()
-    world.add_account("ann", quota=Amounts(vms=5, cpu=1, ram_mib=65536, ssd_mib=65536, hdd_mib=0))
+    world.add_account("ann", quota=Quota(vms=5, cpu=1, ram_mib=65536, ssd_mib=65536, hdd_mib=0))
     ann = as_user("ann")
     admin = as_user("admin")
     assert admin("image", "set", "debian", "--public").status == 0

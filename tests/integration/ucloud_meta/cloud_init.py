@@ -2,8 +2,8 @@
 
     cloud_init.py ec2|openstack|nocloud FOLDER URL MAC...
 
-FOLDER is cloud-init's own, with `seed/nocloud` for the last one. Prints JSON. The guest's interfaces are said to be
-called nic0, nic1 and so on, in the order of their MAC addresses.
+FOLDER is cloud-init's own. The last one reads a seed at URL, or, where that is empty, in `seed/nocloud` there. Prints
+JSON. The guest's interfaces are said to be called nic0, nic1 and so on, in the order of their MAC addresses.
 """
 
 import json
@@ -18,7 +18,7 @@ from cloudinit.sources.DataSourceEc2 import (  # type: ignore[import-not-found]
     DataSourceEc2,
     convert_ec2_metadata_network_config,
 )
-from cloudinit.sources.DataSourceNoCloud import DataSourceNoCloud  # type: ignore[import-not-found]
+from cloudinit.sources.DataSourceNoCloud import DataSourceNoCloudNet  # type: ignore[import-not-found]
 from cloudinit.sources.helpers.openstack import convert_net_json  # type: ignore[import-not-found]
 
 openstack = cloudinit.sources.DataSourceOpenStack
@@ -30,7 +30,7 @@ def read(kind: str, folder: str, url: str, macs: list[str]) -> dict[str, Any]:
     paths = helpers.Paths({"cloud_dir": folder, "run_dir": folder})
     distro = distros.fetch("debian")("debian", {}, paths)
     configuration = {"metadata_urls": [url], "max_wait": 20, "timeout": 5, "strict_id": False}
-    settings = {"datasource": dict.fromkeys(("Ec2", "OpenStack"), configuration), "datasource_list": []}
+    settings: dict[str, Any] = {"datasource": dict.fromkeys(("Ec2", "OpenStack"), configuration), "datasource_list": []}
     told: dict[str, Any] = {}
     if kind == "ec2":
         source = DataSourceEc2(settings, distro, paths)
@@ -47,22 +47,27 @@ def read(kind: str, folder: str, url: str, macs: list[str]) -> dict[str, Any]:
         told["zone"] = source.metadata["availability_zone"]
         told["ec2"] = source.ec2_metadata
     else:
-        source = DataSourceNoCloud(settings, distro, paths)
+        settings["datasource"]["NoCloud"] = {"seedfrom": url} if url else {}
+        source = DataSourceNoCloudNet(settings, distro, paths)
         assert source._get_data()
         network = source.network_config
-    user_data = source.userdata_raw
-    parsed = parse_net_config_data(network)
+    parsed = parse_net_config_data(network) if network else None
     return told | {
         "instance_id": source.get_instance_id(),
         "hostname": str(getattr(source.get_hostname(), "hostname", source.get_hostname())),
         "keys": source.get_public_ssh_keys(),
-        "user_data": user_data.decode() if isinstance(user_data, bytes) else user_data,
-        "vendor_data": source.vendordata_raw,
+        "user_data": _text(source.userdata_raw),
+        "vendor_data": _text(source.vendordata_raw),
         "network": network,
         "interfaces": [
-            {name: each[name] for name in ("name", "mac_address", "subnets")} for each in parsed.iter_interfaces()
+            {name: each[name] for name in ("name", "mac_address", "subnets")}
+            for each in (parsed.iter_interfaces() if parsed else ())
         ],
     }
+
+
+def _text(read: str | bytes | None) -> str | None:
+    return read.decode() if isinstance(read, bytes) else read
 
 
 def _insists_on_tokens(settings: dict[str, Any], distro: Any, paths: Any) -> bool:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from common.schemas.network import NOCLOUD
 from common.schemas.port import Port
 from tests.integration.ucloud_meta.world import PREFIX, Guest, World, network, port, request
-from ucloud_meta.instance import describe
-from ucloud_meta.nocloud import seed, write_image
+from ucloud_vm.nocloud import seed, write_image
 
 PROJECT = Path(__file__).resolve().parents[3]
 UNPACKED = Path(os.environ.get("UCLOUD_CLOUD_INIT", PROJECT / ".cache/cloud-init"))
@@ -81,6 +81,15 @@ def test_as_openstack(guests: tuple[Guest, Guest], tmp_path: Path, url: str) -> 
         assert sorted(subnet["type"] for subnet in each["subnets"]) == ["dhcp4", "dhcp6"]
 
 
+@pytest.mark.parametrize("url", URLS)
+def test_as_a_seed_by_http(guests: tuple[Guest, Guest], tmp_path: Path, url: str) -> None:
+    read = _read("nocloud", tmp_path, f"{url}/{NOCLOUD}/", enter=guests[0])
+    assert (read["instance_id"], read["hostname"]) == ("web", "www")
+    assert read["keys"] == list(KEYS)
+    assert read["user_data"] == USER_DATA
+    assert not read["network"]
+
+
 @pytest.mark.parametrize("kind", ["ec2", "openstack"])
 def test_a_vm_without_anything(guests: tuple[Guest, Guest], tmp_path: Path, kind: str) -> None:
     read = _read(kind, tmp_path, URLS[0], BARE.ports[0], enter=guests[1])
@@ -89,17 +98,16 @@ def test_a_vm_without_anything(guests: tuple[Guest, Guest], tmp_path: Path, kind
 
 
 def test_as_a_seed(tmp_path: Path) -> None:
-    described = describe(VM, {"net-1": network(1), "net-2": network(2, ipv4=False)}, "cloud-1")
-    assert described
+    made = seed(VM, {"net-1": network(1), "net-2": network(2, ipv4=False)})
     image, folder = tmp_path / "seed.img", tmp_path / "seed/nocloud"
-    write_image(seed(described), image)
+    write_image(made, image)
     folder.mkdir(parents=True)
     subprocess.run(["mcopy", "-i", image, "::*", folder], check=True)
-    read = _read("nocloud", tmp_path, URLS[0])
+    read = _read("nocloud", tmp_path, "")
     assert (read["instance_id"], read["hostname"]) == ("web", "www")
     assert read["keys"] == list(KEYS)
     assert read["user_data"] == USER_DATA
-    assert read["network"] == yaml.safe_load(seed(described).network_config)
+    assert read["network"] == yaml.safe_load(made.network_config)
     first, second = read["interfaces"]
     assert (first["name"], first["mac_address"]) == ("eth0", FIRST.mac)
     wanted = [f"{FIRST.ipv6}/{PREFIX.prefixlen}", f"{FIRST.ipv4}/24"]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from common import keys
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_net.world import BUILD_S, HEAL_S, Guest, World, ip, run
+from ucloud_net.shape import ANSWER_TABLE
 
 GATEWAY = "fe80::a9fe:a9fe"
 
@@ -37,7 +38,7 @@ def _ip(command: str) -> Callable[[Guest], object]:
 
     def damage(guest: Guest) -> object:
         words = {"bridge": guest.network.bridge, "vxlan": guest.network.vxlan, "tap": guest.port.tap,
-                 "prefix": guest.network.prefix, "address": guest.address}  # fmt: skip
+                 "prefix": guest.network.prefix, "address": guest.address, "answers": ANSWER_TABLE}  # fmt: skip
         return ip(guest.host.namespace, *command.format(**words).split())
 
     return damage
@@ -70,10 +71,13 @@ DAMAGES = {
     "metadata's address deleted": _ip("addr del fd00:ec2::254/128 dev {bridge}"),
     "addresses flushed": _ip("-6 addr flush dev {bridge}"),
     "another address": _ip("addr add fd00:6::6/64 dev {bridge}"),
-    "prefix's route deleted": _ip("-6 route del {prefix} dev {bridge}"),
+    "prefix's route deleted": _ip("-6 route del {prefix} dev {bridge} table {answers}"),
     "port's route deleted": _ip("-6 route del {address} dev {bridge}"),
     "routes flushed": _ip("-6 route flush dev {bridge}"),
     "forwarding entries flushed": _flush,
+    "all that the bridge knows flushed": lambda guest: run(
+        guest.host.namespace, "bridge", "fdb", "flush", "dev", guest.network.bridge
+    ),
     "tap taken out": _ip("link set {tap} nomaster"),
     "tap with another MTU": _ip("link set {tap} mtu 1300"),
     "rule deleted": _ip("-6 rule del from fd00:ec2::254"),

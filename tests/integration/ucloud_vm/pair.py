@@ -46,6 +46,8 @@ class Vm:
     requested: Requested = Requested.RUNNING
     image: str = IMAGE
     ports: tuple[Port, ...] = ()
+    seed_disk: bool = False
+    user_data: str = ""
 
     def request(self) -> VmRequest:
         """What its owner wants; forced, as a guest without a system answers no power button."""
@@ -60,6 +62,8 @@ class Vm:
             generation=self.generation,
             created_at=datetime.now(UTC),
             ports=self.ports,
+            seed_disk=self.seed_disk,
+            user_data=self.user_data,
         )
 
     def order(self, **more: object) -> Placement:

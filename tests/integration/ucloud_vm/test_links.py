@@ -6,10 +6,11 @@ from tests.integration.ucloud_vm.rig import Rig
 
 _LOOK = """
 import subprocess, threading
-from ucloud_vm.links import LinkNews, mtu_of, ports_with_taps
+from common.link_news import LinkNews
+from ucloud_vm.links import mtu_of, ports_with_taps
 
-told, stop, news = threading.Semaphore(0), threading.Event(), LinkNews()
-news.subscribe(told.release)
+told, stop = threading.Semaphore(0), threading.Event()
+news = LinkNews(lambda link: told.release(), told.release)
 listener = threading.Thread(target=news.run, args=(stop,))
 listener.start()
 assert told.acquire(timeout=30)

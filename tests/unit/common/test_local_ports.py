@@ -75,7 +75,10 @@ def test_ports_and_their_networks_come_and_go_with_placements(rig: Rig) -> None:
 
 def test_who_arrives_has_its_ports_and_who_has_left_has_none(rig: Rig) -> None:
     rig.place("a", _placement("a", _port("0000000001"), role=Role.INCOMING))
-    assert len(rig.here.ports.records()) == 1
+    key = keys.port("0000000001")
+    assert rig.here.ports.records()[key].record.is_arriving
+    rig.place("a", _placement("a", _port("0000000001")))
+    assert not rig.here.ports.records()[key].record.is_arriving
     rig.place("a", _placement("a", _port("0000000001"), role=Role.LEFT))
     assert not rig.here.ports.records()
     assert not rig.here.networks.records()

@@ -11,7 +11,7 @@ from common.schemas.network import NetworkRequest, Protocol, Rule, SecurityGroup
 from common.schemas.port import Port
 from common.schemas.record import Record
 from common.schemas.ssh_key import SshKey
-from common.schemas.user import Account, Amounts
+from common.schemas.user import Account, Quota
 from common.schemas.vm import MoveWish, Requested, Specs, VmRequest
 from tests.unit.common.schemas.test_ssh_key import ED25519
 from ucloud_api.told import Subject, asked, subject
@@ -68,7 +68,11 @@ def changed(record: Record, **fields: object) -> Record:
             "overcommit: 4.0 CPU ram=1.0 disk=1.0 -> 2.0 CPU ram=1.0 disk=1.0",
         ),
         (None, USER, "created: of the realm ucloud"),
-        (USER, changed(USER, quota=Amounts(vms=1)), "quota: none -> 1 VMS 0 CPU 0 GiB RAM 0 GiB SSD 0 GiB HDD"),
+        (
+            USER,
+            changed(USER, quota=Quota(vms=1)),
+            "quota: none -> 1 VMS 0 CPU 0 GiB RAM 0 GiB SSD 0 GiB HDD 10 networks 50 security groups",
+        ),
         (USER, None, "deleted"),
         (None, LAN, "created: lan of fd00:9::/64 and 10.0.0.0/24, isolated"),
         (LAN, LAN.model_copy(update={"public": True}), "public: no -> yes"),

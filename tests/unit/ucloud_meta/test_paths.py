@@ -4,11 +4,25 @@ import json
 from collections.abc import Iterator
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.schemas.vm import VmRequest
-from tests.unit.ucloud_meta.vms import BARE, INNER, KEYS, NETWORKS, USER_DATA, WEB, ZONE, instance, port, request
+from tests.unit.ucloud_meta.vms import (
+    BARE,
+    HOSTNAMES,
+    INNER,
+    KEYS,
+    NETWORKS,
+    TEXTS,
+    USER_DATA,
+    WEB,
+    ZONE,
+    instance,
+    port,
+    request,
+)
 from ucloud_meta.instance import describe
 from ucloud_meta.paths import paths
 from ucloud_meta.tree import Directory, File, read
@@ -59,6 +73,9 @@ GOLDEN = {
     "/openstack/latest/": "meta_data.json\nnetwork_data.json\nuser_data\nvendor_data.json",
     "/openstack/2018-08-27/user_data": USER_DATA,
     "/openstack/latest/vendor_data.json": "{}",
+    "/nocloud/": "meta-data\nuser-data\nvendor-data",
+    "/nocloud/user-data": USER_DATA,
+    "/nocloud/vendor-data": "",
 }
 
 META_DATA = {
@@ -120,6 +137,7 @@ NOTHING = (
     "/openstack/content/0000",
     "/openstack/latest/vendor_data2.json",
     "/openstack/latest/password",
+    "/nocloud/network-config",
 )
 
 
@@ -148,6 +166,17 @@ def test_the_documents_of_openstack() -> None:
     assert json.loads(network_data.text) == NETWORK_DATA
 
 
+def test_the_seed_of_nocloud() -> None:
+    meta_data = _text(WEB, "/nocloud/meta-data")
+    assert meta_data
+    assert yaml.safe_load(meta_data) == {
+        "instance-id": "uuid-of-web",
+        "local-hostname": "www",
+        "availability-zone": "cloud-1",
+        "public-keys": list(KEYS),
+    }
+
+
 def test_what_a_vm_has_not_is_not_there() -> None:
     assert _text(BARE, "/latest/") == "meta-data"
     assert _text(BARE, "/latest/user-data") is None
@@ -156,6 +185,7 @@ def test_what_a_vm_has_not_is_not_there() -> None:
     )
     assert _text(BARE, "/latest/meta-data/hostname") == "bare"
     assert _text(BARE, "/openstack/latest/user_data") is None
+    assert _text(BARE, "/nocloud/user-data") == ""
     network_data = _text(BARE, "/openstack/latest/network_data.json")
     assert network_data
     assert json.loads(network_data) == {"links": [], "networks": [], "services": []}
@@ -191,11 +221,8 @@ def test_what_is_listed_is_there() -> None:
             assert read(root, at + name), f"{at}: {line}"
 
 
-TEXTS = st.text(alphabet=st.characters(codec="utf-8"))
-
-
 @settings(deadline=None)
-@given(st.lists(TEXTS, max_size=3), TEXTS, st.none() | TEXTS, st.integers(0, 3), TEXTS)
+@given(st.lists(TEXTS, max_size=3), TEXTS, st.none() | HOSTNAMES, st.integers(0, 3), TEXTS)
 def test_whatever_owners_write_can_be_read(
     keys: list[str], user_data: str, hostname: str | None, ports: int, path: str
 ) -> None:

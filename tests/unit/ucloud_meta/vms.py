@@ -3,6 +3,8 @@
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
+from hypothesis import strategies as st
+
 from common.schemas.network import NetworkRequest
 from common.schemas.port import Port, eui64
 from common.schemas.vm import Specs, VmRequest
@@ -70,3 +72,8 @@ WEB = request(
     port(1, INNER, "10.7.0.5", "2001:db8:100::/56"), port(2, OUTER), ssh_keys=KEYS, user_data=USER_DATA, hostname="www"
 )
 BARE = request(name="bare")
+
+TEXTS = st.text(alphabet=st.characters(codec="utf-8"))
+HOSTNAMES = st.from_regex(
+    r"[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,9}[a-z0-9])?){0,3}", fullmatch=True
+)

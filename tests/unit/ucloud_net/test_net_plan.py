@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from common.decision import Failure
 from common.local_ports import LocalNetwork
 from common.schemas.network import NetworkActual, NetworkRequest, NetworkStatus
+from common.schemas.port import Port
 from tests.unit.ucloud_net.machine import (
     ALIAS,
     BASE,
@@ -72,8 +73,8 @@ def _settle(
     raise AssertionError(f"not settled after {rounds} rounds: {decision.actions}")
 
 
-def _built(network: NetworkRequest = NETWORK, request: LocalNetwork = REQUEST) -> Machine:
-    machine = Machine(network=network)
+def _built(network: NetworkRequest = NETWORK, request: LocalNetwork = REQUEST, *guests: Port) -> Machine:
+    machine = Machine(network=network, links={guest.tap: make_tap(guest, plugged=True) for guest in guests})
     _settle(machine, request)
     return machine
 
@@ -108,26 +109,40 @@ def test_a_repair_is_not_reported() -> None:
 
 def test_routed_networks_have_routes_for_their_ports_and_isolated_ones_only_for_answers() -> None:
     port = make_port(7, ("fd00:77::/56",))
-    routed, isolated = _built(request=make_request(port)), _built(ISOLATED, make_request(port))
+    routed, isolated = (_built(network, make_request(port), port) for network in (NETWORK, ISOLATED))
     metric = FIRST_METRIC + NETWORK.vni
-    assert routed.own_routes == {
-        Route(NETWORK.prefix, metric),
+    answers = {Route(NETWORK.prefix, FIRST_METRIC, ANSWER_TABLE)}
+    assert routed.own_routes == answers | {
         Route(IPv6Network(port.ipv6), metric),
         Route(IPv6Network("fd00:77::/56"), metric, gateway=port.link_local),
     }
-    assert isolated.own_routes == {Route(NETWORK.prefix, FIRST_METRIC, ANSWER_TABLE)}
+    assert isolated.own_routes == answers
     assert (routed.gate, isolated.gate) == (Gate.OPEN, Gate.WITHIN)
     assert (routed.forwards, isolated.forwards) == (True, False)
 
 
 def test_a_port_that_comes_or_goes_is_a_route_more_or_less() -> None:
-    machine = _built()
     other = make_port(2)
+    machine = _built(NETWORK, REQUEST, PORT, other)
     metric = FIRST_METRIC + NETWORK.vni
     _, done = _settle(machine, make_request(PORT, other))
     assert done == [AddRoute(BRIDGE, Route(IPv6Network(other.ipv6), metric))]
     _, done = _settle(machine, make_request(other))
     assert done == [RemoveRoute(BRIDGE, Route(IPv6Network(PORT.ipv6), metric))]
+
+
+def test_a_port_has_a_route_while_its_guest_is_here_and_nowhere_else() -> None:
+    machine = _built()
+    route = Route(IPv6Network(PORT.ipv6), FIRST_METRIC + NETWORK.vni)
+    assert route not in machine.own_routes
+    machine.links[PORT.tap] = make_tap(PORT, plugged=True)
+    arriving = LocalNetwork(
+        uuid="n", ports=tuple(each.model_copy(update={"is_arriving": True}) for each in REQUEST.ports)
+    )
+    assert _settle(machine, arriving) == (ACTIVE, [])
+    assert _settle(machine) == (ACTIVE, [AddRoute(BRIDGE, route)])
+    machine.remove_link(PORT.tap)
+    assert _settle(machine) == (ACTIVE, [RemoveRoute(BRIDGE, route)])
 
 
 def test_routes_of_others_stay() -> None:
@@ -145,7 +160,7 @@ def test_a_network_with_ipv4_has_the_gateways_ipv4_address() -> None:
 def test_a_tap_that_is_not_there_is_waited_for_and_one_that_is_elsewhere_is_put_back() -> None:
     machine = _built()
     machine.links[PORT.tap] = make_tap(PORT)
-    assert _settle(machine)[1] == [Plug(PORT.tap, BRIDGE, 1430)]
+    assert _settle(machine)[1][0] == Plug(PORT.tap, BRIDGE, 1430)
     machine.links["tap00000000ff"] = Link("tap00000000ff", "tun", 1500)  # of a port that is not here
     assert _settle(machine)[1] == []
 

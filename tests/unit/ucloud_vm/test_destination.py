@@ -1,17 +1,25 @@
 """Where a guest goes, as one text and back."""
 
+from dataclasses import replace
+
 import pytest
 
 from common.errors import PermanentError
 from ucloud_vm.destination import Destination, Files, Streams, check
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
-FILES = Files("/store/a b/root.qcow2", "", "/run/s&1.sock", "/log/%41#", "/run/vnc.sock")
+FILES = Files("/store/a b/root.qcow2", "", "/run/s&1.sock", "/log/%41#", "/run/vnc.sock", "/run/seed 1.img")
 
 
 @pytest.mark.parametrize("hypervisor", ["qemu+tls://h2.example/system", "qemu+unix:///system?socket=/run/h2/sock"])
 def test_it_comes_back_as_it_was(hypervisor: str) -> None:
     destination = Destination(hypervisor, FILES)
+    assert Destination.read(destination.to_uri()) == destination
+
+
+def test_only_who_has_a_seed_disk_says_anything_of_it() -> None:
+    destination = Destination("qemu+tls://h2.example/system", replace(FILES, seed=""))
+    assert "seed" not in destination.to_uri()
     assert Destination.read(destination.to_uri()) == destination
 
 

@@ -60,6 +60,23 @@ def test_a_domain_carries_uuid_sizes_and_the_epoch() -> None:
     assert read_mark(ET.tostring(metadata, encoding="unicode")) == Mark(7, MACHINE.specs)
 
 
+def told_by_firmware(domain: ET.Element) -> dict[str | None, str | None]:
+    assert domain.find("./os/smbios[@mode='sysinfo']") is not None
+    return {entry.get("name"): entry.text for entry in domain.iterfind("./sysinfo[@type='smbios']/system/entry")}
+
+
+def test_the_firmware_tells_cloud_init_where_to_ask() -> None:
+    assert told_by_firmware(describe(replace(MACHINE, nics=(NIC,)))) == {
+        "manufacturer": "ucloud",
+        "product": "ucloud VM",
+        "serial": "ds=nocloud-net;s=http://[fd00:ec2::254]/nocloud/",
+    }
+
+
+def test_a_guest_without_cards_is_not_told_to_ask() -> None:
+    assert "serial" not in told_by_firmware(describe())
+
+
 def test_the_mark_is_read_as_libvirt_gives_it_back_without_its_namespace() -> None:
     assert read_mark('<vm epoch="3" cpu="1" ram_mib="96" ssd_mib="9" hdd_mib="0"/>') == Mark(
         3, Specs(cpu=1, ram_mib=96, ssd_mib=9)
@@ -132,6 +149,30 @@ def test_a_port_is_a_card_with_its_mac_and_a_tap_in_the_bridge_of_its_network() 
     }
     assert cards[1].find("mtu") is None
     assert nic_xml(NIC) == ET.tostring(cards[0], encoding="unicode").replace("\n", "").replace("  ", "")
+
+
+def test_a_seed_disk_is_the_last_one_and_can_only_be_read() -> None:
+    hdd = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=True, size_mib=8)
+    domain = describe(replace(MACHINE, hdd=hdd, seed=Path("/run/seed.img")))
+    disks = domain.findall("devices/disk")
+    assert [disk.find("readonly") is not None for disk in disks] == [False, False, True]
+    parts = {part.tag: part.attrib for part in disks[-1]}
+    assert parts["driver"] == {"name": "qemu", "type": "raw", "cache": "writeback"}
+    assert (parts["source"], parts["target"]) == ({"file": "/run/seed.img"}, {"dev": "vdc", "bus": "virtio"})
+    assert len(domain.findall("devices/controller[@model='pcie-root-port']")) == 13
+    # What it moves with is decided by what it writes to.
+    assert disk_caches(ET.tostring(domain, encoding="unicode")) == {"none"}
+
+
+def test_who_has_a_seed_disk_is_not_told_to_ask() -> None:
+    assert "serial" not in told_by_firmware(describe(replace(MACHINE, nics=(NIC,), seed=Path("/run/seed.img"))))
+
+
+def test_on_another_host_it_has_the_seed_disk_there() -> None:
+    here = to_xml(replace(MACHINE, seed=Path("/run/seed.img")), Accelerator.TCG)
+    moved = relocate(here, 9, Files("/b/root", "", "/b/s.sock", "/b/s.log", "/b/v.sock", "/b/seed"))
+    sources = ET.fromstring(moved).iterfind("devices/disk/source")  # noqa: S314 - our own
+    assert [source.get("file") for source in sources] == ["/b/root", "/b/seed"]
 
 
 def test_there_are_root_ports_for_all_cards_that_a_guest_may_get() -> None:
