@@ -247,12 +247,15 @@ class VmSettings(_Section):
 
 
 class ImageSettings(_Section):
-    """Where uploads are looked for, and how large an image may be."""
+    """Where uploads are looked for, how large an image may be, and what imports leave of the store."""
 
     upload_directory: Path = Path("/var/www")
     """An image's file is looked for in `<upload_directory>/<owner>/`."""
     max_virtual_gib: Annotated[int, Field(ge=1, le=65536)] = 2048
-    """Larger disks are rejected."""
+    """Images with larger disks are rejected."""
+    reserve_gib: Annotated[int, Field(ge=0, le=1024 * 1024)] = 1
+    """So much of the store's file system imports leave to the disks of VMs, which grow: an import that might take more
+    waits."""
     work_directory: Path | None = None
     """Where uploads are copied to and checked; empty: `import` in `storage.ssd_directory`. A store that is a directory
     has it on its own file system."""

@@ -1,7 +1,6 @@
 """ucloud-image: wiring only."""
 
 import os
-import shutil
 
 from common import daemon, keys
 from common.controller import Controller
@@ -10,6 +9,7 @@ from common.events import EventLog, StatusEvents
 from common.leader import Election
 from common.schemas.image import ImageRequest, ImageStatus
 from common.storage.choice import open_store
+from ucloud_image import qemu_img
 from ucloud_image.driver import ImageDriver, Records
 from ucloud_image.leadership import Leadership
 from ucloud_image.news import news
@@ -18,17 +18,15 @@ from ucloud_image.workshop import Workshop
 
 DEFAULT_PORT = 9704
 _WORKERS = 4
-_PROGRAMS = ("qemu-img", "prlimit", "setpriv")
 
 
 def wire(host: daemon.Daemon) -> None:
     """Build the daemon's parts and start its threads."""
-    for program in _PROGRAMS:
-        if shutil.which(program) is None:
-            raise ConfigurationError(f"{program} is not installed on this machine")
+    qemu_img.ensure_it_runs()
     images = open_store(host.settings.storage)
+    directory = host.settings.image.work_directory or host.settings.storage.ssd_directory / "import"
     try:
-        workshop = Workshop(host.settings.image.work_directory or host.settings.storage.ssd_directory / "import")
+        workshop = Workshop(directory, host.settings.image.reserve_gib)
     except TemporaryError as error:
         raise ConfigurationError(f"image.work_directory: {error}") from error
     requests = host.cache(keys.IMAGE, ImageRequest)

@@ -19,10 +19,13 @@ from common.store import Store
 from ucloud_image import qemu_img
 from ucloud_image.leadership import Leadership
 from ucloud_image.plan import Action, Discard, Facts, Install, Observed, Prepare, Release, RemoveTemplate
-from ucloud_image.upload import check_upload, copy_upload, open_upload
+from ucloud_image.qcow2 import Refused
+from ucloud_image.qcow2_tables import Contents, check_file
+from ucloud_image.upload import Copied, CopyReader, check_upload, copy_upload, open_upload, size_of_copy
 from ucloud_image.workshop import Workshop
 
 _MIB = 1024 * 1024
+_SECTOR_BYTES = 512
 
 
 @dataclass(frozen=True)
@@ -98,26 +101,38 @@ class ImageDriver:
         self._prepared[name] = _Prepared(folder, draft, facts)
 
     def _make_template(self, action: Prepare, copy: Path, template: Path) -> Facts:
+        copied, contents = self._copy(action, copy)
+        target = _create(template)
+        try:
+            with self._workshop.room(qemu_img.size_of_copy(contents)):
+                qemu_img.convert(copy, template, contents)
+            self._check_result(target, contents)
+        finally:
+            os.close(target)
+        copy.unlink(missing_ok=True)
+        return Facts(-(-contents.virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
+
+    def _check_result(self, target: int, contents: Contents) -> None:
+        """Whoever takes qemu-img over writes into the template what they like: QEMU will open it on the hosts."""
+        result = check_file(CopyReader(target), self._settings.max_virtual_gib)
+        if result.virtual_size_bytes != -(-contents.virtual_size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES:
+            raise Refused("its conversion made another disk of it")
+
+    def _copy(self, action: Prepare, copy: Path) -> tuple[Copied, Contents]:
+        """Copy an upload, then check the copy: only that counts, for nobody can change it any more."""
         max_virtual_gib = self._settings.max_virtual_gib
-        source = _create(copy)
+        descriptor = _create(copy)
         try:
             with open_upload(self._settings.upload_directory, action.owner, action.file) as upload:
                 check_upload(upload, max_virtual_gib)
-                copied = copy_upload(upload, source)
-            # Only the copy counts: nobody can change it any more.
-            check_upload(source, max_virtual_gib)
-            # nobody, as whom qemu-img runs, opens it by its descriptor: the folder keeps everybody else out.
-            os.fchmod(source, 0o444)
-            virtual_size_bytes = qemu_img.check(source, max_virtual_gib)
-            target = _create(template)
-            try:
-                qemu_img.convert(source, target, virtual_size_bytes)
-            finally:
-                os.close(target)
+                with self._workshop.room(size_of_copy(upload)):
+                    copied = copy_upload(upload, descriptor)
+            contents = check_file(CopyReader(descriptor), max_virtual_gib)
+            # qemu-img reads it as nobody: the folder keeps everybody else out.
+            os.fchmod(descriptor, 0o444)
         finally:
-            os.close(source)
-        copy.unlink(missing_ok=True)
-        return Facts(-(-virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
+            os.close(descriptor)
+        return copied, contents
 
     def _install(self, name: str) -> None:
         prepared = self._prepared[name]

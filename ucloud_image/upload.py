@@ -1,10 +1,11 @@
 """Opens and copies uploads, whatever their owners made of them meanwhile: links, pipes, files that change."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,11 @@ from common.errors import TemporaryError
 from ucloud_image.qcow2 import HEADER_SIZE, Refused, check_header
 
 _CHUNK_BYTES = 1024 * 1024
+_ZEROS = bytes(_CHUNK_BYTES)
 _GIB = 1024**3
+_MOST_HOLES_GIB = 16
+_FICLONE = 0x40049409
+"""ioctl_ficlone(2): linux/fs.h, which Python does not know before 3.12."""
 
 
 @dataclass(frozen=True)
@@ -76,29 +81,103 @@ def _why_not(error: OSError, owner: str, name: str) -> Refused | TemporaryError:
 
 def check_upload(descriptor: int, max_virtual_gib: int) -> None:
     """Refuse at a glance what would not be worth a copy; `descriptor` may be of an upload or of its copy."""
-    size_bytes = os.fstat(descriptor).st_size
-    check_header(os.pread(descriptor, HEADER_SIZE, 0), size_bytes, max_virtual_gib)
+    status = os.fstat(descriptor)
+    check_header(os.pread(descriptor, HEADER_SIZE, 0), status.st_size, max_virtual_gib)
     # A file is little larger than the disk that it describes.
-    if size_bytes > (max_virtual_gib + 1) * _GIB:
-        raise Refused(f"it is of {size_bytes} bytes (allowed: {max_virtual_gib} GiB)")
+    if status.st_size > (max_virtual_gib + 1) * _GIB:
+        raise Refused(f"it is of {status.st_size} bytes (allowed: {max_virtual_gib} GiB)")
+    # Holes cost their owner nothing, and are read as zeros for the digest.
+    if status.st_size - _stored_bytes(status) > _MOST_HOLES_GIB * _GIB:
+        raise Refused(
+            f"it is of {status.st_size} bytes, and all but {_stored_bytes(status)} are holes "
+            f"(allowed: {_MOST_HOLES_GIB} GiB of holes; qemu-img convert makes it smaller)"
+        )
+
+
+def size_of_copy(descriptor: int) -> int:
+    """How many bytes a copy takes in the store."""
+    status = os.fstat(descriptor)
+    return min(status.st_size, _stored_bytes(status))
+
+
+def _stored_bytes(status: os.stat_result) -> int:
+    return status.st_blocks * 512  # whatever the file system's blocks are: stat(2)
 
 
 def copy_upload(source: int, target: int) -> Copied:
-    """Copy a file between descriptors, both at their beginnings; TemporaryError if it changes meanwhile."""
+    """Copy a file between descriptors, both at their beginnings; TemporaryError if it changes meanwhile.
+
+    Where the file system can, the copy shares its blocks until one of them changes (FICLONE). Holes stay holes.
+    """
     before = os.fstat(source)
     digest = hashlib.sha256()
-    left = before.st_size
     try:
-        while left and (chunk := os.read(source, min(_CHUNK_BYTES, left))):
-            digest.update(chunk)
-            _write(target, chunk)
-            left -= len(chunk)
+        copied_bytes = _read(target if _clone(source, target) else source, target, before.st_size, digest.update)
     except OSError as error:
         raise TemporaryError(f"the upload can't be copied into the store: {error.strerror}") from error
     after = os.fstat(source)
-    if left or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+    is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    if copied_bytes != before.st_size or not is_same:
         raise TemporaryError("the file changed while it was read: is it still being uploaded?")
     return Copied(before.st_size, digest.hexdigest())
+
+
+class CopyReader:
+    """A qcow2.Reader of a private copy."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.size_bytes = os.fstat(descriptor).st_size
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See qcow2.Reader. TemporaryError when the store can't read."""
+        try:
+            return os.pread(self._descriptor, length, offset)
+        except OSError as error:
+            raise TemporaryError(f"the copy of the upload can't be read: {error.strerror}") from error
+
+
+def _clone(source: int, target: int) -> bool:
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True
+
+
+def _read(source: int, target: int, size_bytes: int, hand: Callable[[bytes], None]) -> int:
+    """Hand out the bytes of `source`, and write them to `target` if it is another file; returns how many there were."""
+    position = 0
+    for begin, end in _extents(source, size_bytes):
+        for hole in range(position, begin, _CHUNK_BYTES):
+            hand(_ZEROS[: begin - hole])
+        if source != target and begin != position:
+            os.truncate(target, begin)
+            os.lseek(target, begin, os.SEEK_SET)
+        position = begin
+        while position < end and (chunk := os.pread(source, min(_CHUNK_BYTES, end - position), position)):
+            hand(chunk)
+            if source != target:
+                _write(target, chunk)
+            position += len(chunk)
+        if position < end:
+            break
+    return position
+
+
+def _extents(descriptor: int, size_bytes: int) -> Iterator[tuple[int, int]]:
+    """Where a file's data begin and end, its holes left out; an empty one at its end."""
+    end = 0
+    while end < size_bytes:
+        try:
+            begin = min(os.lseek(descriptor, end, os.SEEK_DATA), size_bytes)
+            end = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size_bytes)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no data from there on
+                raise
+            break
+        yield begin, end
+    yield size_bytes, size_bytes
 
 
 def _write(target: int, chunk: bytes) -> None:

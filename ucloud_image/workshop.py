@@ -6,6 +6,7 @@ What a killed import left there is worth nothing and is removed.
 import fcntl
 import os
 import shutil
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,14 +15,19 @@ from pathlib import Path
 from common.errors import TemporaryError
 
 _PRIVATE = 0o700
+_MIB = 1024**2
+_GIB = 1024**3
 
 
 class Workshop:
     """The folders of imports under way."""
 
-    def __init__(self, directory: Path) -> None:
-        """Set the directory up; TemporaryError when that can't be done."""
+    def __init__(self, directory: Path, reserve_gib: int) -> None:
+        """Set the directory up; TemporaryError when that can't be done. Imports leave `reserve_gib` of it free."""
         self._directory = directory
+        self._reserve_bytes = reserve_gib * _GIB
+        self._promised_bytes = 0
+        self._promising = threading.Lock()
         with _os_errors("set up"):
             directory.mkdir(_PRIVATE, parents=True, exist_ok=True)
 
@@ -43,6 +49,28 @@ class Workshop:
     def remove(self, folder: Path) -> None:
         """Remove a folder with what is in it; one that is gone is fine."""
         shutil.rmtree(folder, ignore_errors=True)
+
+    @contextmanager
+    def room(self, size_bytes: int) -> Iterator[None]:
+        """Write up to `size_bytes` meanwhile; TemporaryError when the store has not that much room.
+
+        Other imports of this process may use what they were promised, and VMs, whose disks grow, keep a reserve.
+        """
+        with self._promising:
+            with _os_errors("measure"):
+                numbers = os.statvfs(self._directory)
+            free_bytes = numbers.f_bavail * numbers.f_frsize - self._promised_bytes - self._reserve_bytes
+            if size_bytes > free_bytes:
+                raise TemporaryError(
+                    f"the store is full: the import takes up to {-(-size_bytes // _MIB)} MiB, "
+                    f"and {max(0, free_bytes) // _MIB} MiB are free for it"
+                )
+            self._promised_bytes += size_bytes
+        try:
+            yield
+        finally:
+            with self._promising:
+                self._promised_bytes -= size_bytes
 
     def _all(self) -> Iterator[tuple[str, Path]]:
         with _os_errors("read"):

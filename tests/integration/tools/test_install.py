@@ -27,8 +27,9 @@ EXPOSURE = {
     "ucloud-host-alive.service": 20,
     # root: it kills the processes of others, and comes before all.
     "ucloud-host-guard.service": 30,
-    # root: uploads and disks change their owners.
-    "ucloud-image.service": 30,
+    # root: it changes uploads' owners, and makes namespaces for the sandbox of qemu-img.
+    "ucloud-image.service": 40,
+    # root: disks change their owners.
     "ucloud-vm.service": 30,
     # root, to change the rules of the kernel's packet filter, and nothing else.
     "ucloud-firewall.service": 30,

@@ -1,0 +1,239 @@
+"""Runs a program on hostile files, where there is nothing but these files and what the program is made of.
+
+Around it, from the outside in: prlimit(1) sets limits; bwrap(1) (bubblewrap) makes namespaces of its own for files,
+processes, network and IPC, and loads a filter of system calls; setpriv(1) makes root nobody without capabilities.
+docs/design/0012-hostile-images.md says what each of them holds. A program that breaks out of one is held by the others.
+"""
+
+import errno
+import logging
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import seccomp
+
+from common.errors import TemporaryError
+
+_log = logging.getLogger(__name__)
+_PARTS = ("prlimit", "bwrap", "setpriv")
+_NOBODY = 65534
+_TAIL_BYTES = 8192
+_CLONE_THREAD = 0x10000
+_MOST_TASKS_OF_NOBODY = 1024
+"""All of nobody's on the machine count, so this is only to end a flood of threads."""
+
+# Taken from the program. Each line says what for.
+_FORBIDDEN = (
+    "fork", "vfork",  # one process: limits of memory and time hold for one, so they hold for all (see clone below)
+    "memfd_create", "memfd_secret", "shmget", "msgget", "semget",  # memory that RLIMIT_AS does not count
+    "ptrace", "process_vm_readv", "process_vm_writev", "kcmp", "pidfd_getfd",  # other processes
+    "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount", "fsopen", "fsmount",
+    "mount_setattr", "open_by_handle_at", "name_to_handle_at",  # the way back to the host's files
+    "io_uring_setup", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key",
+    "quotactl", "fanotify_init", "personality",  # large and often faulty parts of the kernel that nobody here needs
+)  # fmt: skip
+_FORBIDDEN_WITHOUT_NETWORK = ("socket", "bind", "connect", "listen", "accept", "accept4")
+
+
+class NoSandbox(TemporaryError):
+    """There can be no sandbox now. `detail` is for the log: it may name files of the server."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("the server can't make a sandbox to read it in; its log says why")
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a program reaches beside its libraries: files, by the names that it knows (`/name`), and the network.
+
+    Files to be written exist already; they are nobody's while the program runs. Those to be read must be readable for
+    everybody: give them folders that keep everybody out. `contents` are files that exist nowhere else, such as a key.
+    """
+
+    reads: Mapping[str, Path] = field(default_factory=dict)
+    writes: Mapping[str, Path] = field(default_factory=dict)
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    has_network: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a program may take: address space, size of a file, processor time, time."""
+
+    memory_bytes: int
+    file_bytes: int
+    cpu_s: int
+    time_s: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a program ended; `output` is the end of what it said. A signal's number plus 128 is a return code too."""
+
+    return_code: int
+    output: str
+    was_too_slow: bool = False
+
+
+def run(command: Sequence[str], allowance: Allowance, limits: Limits) -> Answer:
+    """Run `command` to its end. NoSandbox, and nothing was run, when there can be no sandbox now."""
+    for part in _PARTS:
+        _find(part)
+    with ExitStack() as stack:
+        stack.enter_context(_owned_by_nobody(allowance.writes.values()))
+        filter_descriptor = stack.enter_context(_filter(allowance.has_network))
+        contents = {name: stack.enter_context(_held(content)) for name, content in allowance.contents.items()}
+        enclosed = _enclosed(command[0], allowance, contents, filter_descriptor)
+        whole = [*_limited(limits), *enclosed, *_deprived(command)]
+        try:
+            process = subprocess.Popen(
+                whole,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(filter_descriptor, *contents.values()),
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+            )
+        except OSError as error:
+            raise _no_sandbox(f"{whole[0]}: {error.strerror}") from error
+        with process:
+            answer = _wait(process, time.monotonic() + limits.time_s)
+    if answer.output.startswith(tuple(f"{program}: " for program in _PARTS)):
+        raise _no_sandbox(answer.output.strip()[:500])
+    return answer
+
+
+def _no_sandbox(detail: str) -> NoSandbox:
+    _log.error("no sandbox: %s", detail)
+    return NoSandbox(detail)
+
+
+def _wait(process: "subprocess.Popen[bytes]", deadline: float) -> Answer:
+    """Read all that is said, keep its end, and kill what is still there at the deadline: all in the sandbox dies."""
+    pipe = process.stdout
+    assert pipe is not None  # noqa: S101 - for the types: it was asked for
+    news = select.poll()  # unlike select(2), it takes any descriptor of a daemon that has many
+    news.register(pipe)
+    tail = b""
+    try:
+        while (left_s := deadline - time.monotonic()) > 0:
+            if not news.poll(1000 * left_s):
+                continue
+            chunk = os.read(pipe.fileno(), 65536)
+            if not chunk:
+                return_code = process.wait(left_s)
+                return Answer(_positive(return_code), tail.decode(errors="replace"))
+            tail = (tail + chunk)[-_TAIL_BYTES:]
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        process.kill()
+        process.wait()
+    return Answer(_positive(process.returncode), tail.decode(errors="replace"), was_too_slow=True)
+
+
+def _positive(return_code: int) -> int:
+    return return_code if return_code >= 0 else 128 - return_code
+
+
+def _limited(limits: Limits) -> list[str]:
+    # prlimit(1) instead of a preexec_fn, which is not safe in a process with threads.
+    return [
+        "prlimit",
+        f"--as={limits.memory_bytes}",
+        f"--fsize={limits.file_bytes}",
+        f"--cpu={limits.cpu_s}",
+        f"--nproc={_MOST_TASKS_OF_NOBODY}",
+        "--core=0",
+    ]
+
+
+def _enclosed(program: str, allowance: Allowance, contents: Mapping[str, int], filter_descriptor: int) -> list[str]:
+    """bwrap, with a root directory that holds what is named here and nothing else, and that nobody can write to."""
+    arguments = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
+    arguments += [] if allowance.has_network else ["--unshare-net"]
+    arguments += ["--die-with-parent", "--new-session", "--seccomp", str(filter_descriptor)]
+    arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
+    # Threads share one arena: each would reserve address space of its own otherwise.
+    arguments += ["--clearenv", "--setenv", "LC_ALL", "C.UTF-8", "--setenv", "MALLOC_ARENA_MAX", "1"]
+    arguments += ["--dir", "/usr", "--dir", "/usr/bin", "--ro-bind", "/usr/lib", "/usr/lib"]
+    arguments += ["--ro-bind-try", "/usr/lib64", "/usr/lib64", "--symlink", "usr/lib", "/lib"]
+    arguments += ["--symlink", "usr/lib64", "/lib64", "--dir", "/dev", "--dev-bind", "/dev/null", "/dev/null"]
+    for name in ("setpriv", program):
+        arguments += ["--ro-bind", _find(name), _inside(name)]
+    for inside, path in allowance.reads.items():
+        arguments += ["--ro-bind", str(path), inside]
+    for inside, descriptor in contents.items():
+        arguments += ["--perms", "0444", "--ro-bind-data", str(descriptor), inside]
+    for inside, path in allowance.writes.items():
+        arguments += ["--bind", str(path), inside]
+    return [*arguments, "--remount-ro", "/", "--chdir", "/", "--"]
+
+
+def _deprived(command: Sequence[str]) -> list[str]:
+    return [
+        "/usr/bin/setpriv",
+        f"--reuid={_NOBODY}",
+        f"--regid={_NOBODY}",
+        "--clear-groups",
+        "--no-new-privs",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+        _inside(command[0]),
+        *command[1:],
+    ]
+
+
+def _inside(program: str) -> str:
+    return f"/usr/bin/{Path(program).name}"
+
+
+def _find(program: str) -> str:
+    path = shutil.which(program)
+    if path is None:
+        raise _no_sandbox(f"{program} is not installed on this machine")
+    return os.path.realpath(path)
+
+
+@contextmanager
+def _owned_by_nobody(paths: Collection[Path]) -> Iterator[None]:
+    for path in paths:
+        os.chown(path, _NOBODY, _NOBODY, follow_symlinks=False)
+    try:
+        yield
+    finally:
+        for path in paths:
+            os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)
+
+
+@contextmanager
+def _filter(has_network: bool) -> Iterator[int]:
+    """A descriptor of the filter of system calls, as a program for the kernel (seccomp(2))."""
+    rules = seccomp.SyscallFilter(seccomp.ALLOW)
+    for name in _FORBIDDEN + (() if has_network else _FORBIDDEN_WITHOUT_NETWORK):
+        rules.add_rule(seccomp.ERRNO(errno.EPERM), name)
+    # Threads only. The flags of clone3 can't be seen from here: without it, the C library falls back to clone.
+    rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
+    rules.add_rule(seccomp.ERRNO(errno.EPERM), "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0))
+    with os.fdopen(os.memfd_create("filter"), "r+b") as file:
+        rules.export_bpf(file)
+        file.seek(0)
+        yield file.fileno()
+
+
+@contextmanager
+def _held(content: bytes) -> Iterator[int]:
+    """A descriptor of a file without a name that has this content."""
+    with os.fdopen(os.memfd_create("content"), "r+b") as file:
+        file.write(content)
+        file.flush()
+        file.seek(0)
+        yield file.fileno()
