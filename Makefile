@@ -12,8 +12,9 @@ export PATH := $(CURDIR)/.venv/bin:$(CURDIR)/.cache/etcd/usr/bin:$(PATH)
 python := .venv/bin/python
 # Two at a time: tests wait most of the time (tests/conftest.py says which never run side by side).
 pytest := $(python) -m pytest --numprocesses 2 --no-loadscope-reorder
-sources := common devcloud ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_cli tests bench
-products := common ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_net ucloud_ipam ucloud_firewall ucloud_meta ucloud_cli
+products := common ucloud_api ucloud_scheduler ucloud_host ucloud_vm ucloud_image ucloud_otp ucloud_net ucloud_ipam ucloud_firewall \
+  ucloud_meta ucloud_cli
+sources := $(products) devcloud tests bench
 .PHONY: help setup install uninstall up down status test test-quick lint format docs bench lock clean
 
 help: ## show this

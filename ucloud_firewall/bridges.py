@@ -12,7 +12,6 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from common.link_news import Link, LinkNews
 
-
 _log = logging.getLogger(__name__)
 _BRIDGE = "ucbr"
 _FLAGS = ("br_nf_call_iptables", "br_nf_call_ip6tables")

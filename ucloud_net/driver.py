@@ -45,7 +45,7 @@ class NetDriver:
         self._lock = threading.Lock()
         self._of_vni: dict[int, str] = {}
         self._found: dict[str, set[str]] = {}
-        """Which links bore a name that none of the networks wanted has, by what is written on them, at the last look."""
+        """Links with a name that none of the wanted networks has, by what is written on them, at the last look."""
 
     # --- looking ------------------------------------------------------------------------------------------------------
 

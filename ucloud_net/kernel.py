@@ -93,7 +93,7 @@ class Kernel:
 
     @property
     def _ipr(self) -> Any:
-        """A connection of this thread's own: for one that another thread made, each request makes an event loop anew."""
+        """A connection of this thread's own: for another thread's, each request makes an event loop anew."""
         if not hasattr(self._local, "ipr"):
             # With the strict check, the kernel lists only what is asked for.
             self._local.ipr = IPRoute(groups=0, strict_check=True)
@@ -352,7 +352,7 @@ class Kernel:
 
 
 def _index_of(name: str) -> int:
-    """The index of a link; 0 when there is none. What the kernel tells of a link takes a hundred times as long to read."""
+    """The index of a link; 0 when there is none. All that the kernel tells of a link takes a hundred times as long."""
     try:
         return socket.if_nametoindex(name)
     except OSError:
