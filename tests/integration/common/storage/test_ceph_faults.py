@@ -24,9 +24,12 @@ OTHER_VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a11"
 @pytest.fixture
 def store(rbd_settings: StorageSettings, tmp_path: Path) -> Iterator[RbdStore]:
     """A store with a template and a VM."""
+    # One that waits: the cluster may have yet to get over the test before.
+    patient = RbdStore(rbd_settings.model_copy(update={"rbd_timeout_s": 60}))
+    import_image(patient, tmp_path)
+    patient.create(VM, IMAGE, 64, 8)
+    patient.close()
     made = RbdStore(rbd_settings.model_copy(update={"rbd_timeout_s": TIMEOUT_S}))
-    import_image(made, tmp_path)
-    made.create(VM, IMAGE, 64, 8)
     yield made
     made.close()
 
