@@ -81,6 +81,7 @@ def test_while_an_osd_hangs_every_call_ends_in_time_and_goes_on_afterwards(store
 def test_while_the_monitor_is_away_what_is_known_works_and_the_rest_ends_in_time(
     store: RbdStore, rbd_settings: StorageSettings, ceph: CephCluster
 ) -> None:
+    assert root(store).size_mib == 64  # whoever is connected knows where the data are
     ceph.kill("ceph-mon")
     try:
         assert root(store).size_mib == 64
