@@ -72,6 +72,7 @@ bench: setup ## measure, each thing beside a baseline of the same run (about 20 
 	@$(python) -m bench.sftp
 	@$(python) -m bench.firewall
 	@$(python) -m bench.networks
+	@$(python) -m bench.rbd
 	@$(python) -m bench.failover --rounds 5
 	@$(python) -m bench.scale --hosts 100 --vms 10000
 

@@ -36,6 +36,10 @@ def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+PoolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
+"""A pool of Ceph, by a name that needs no quotes anywhere."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -268,12 +272,30 @@ class EventSettings(_Section):
 
 
 class StorageSettings(_Section):
-    """The directory store. Hosts that share a store mount it at the same path."""
+    """Where images and the disks of VMs are: in a directory, or in a Ceph (settings that begin with `rbd_`).
 
+    Hosts that share a directory mount it at the same path. Hosts of one Ceph and the same pools share these.
+    """
+
+    kind: Literal["directory", "rbd"] = "directory"
+    """`directory`, or `rbd`: a Ceph."""
     ssd_directory: Path = Path("/var/lib/ucloud/store")
     """Templates, and root disks of VMs."""
     hdd_directory: Path | None = None
     """Second disks of VMs; empty: this host has none."""
+    rbd_conf: Path = Path("/etc/ceph/ceph.conf")
+    """How the Ceph is reached. Readable for QEMU's user, too."""
+    rbd_client: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "ucloud"
+    """As whom, without `client.`; it has the profile `rbd` of the monitors, and that of the managers and OSDs for the
+    pools."""
+    rbd_keyring: Path | None = None
+    """The file with its key; empty: `/etc/ceph/ceph.client.<rbd_client>.keyring`."""
+    rbd_ssd_pool: PoolName = "ssd"
+    """The pool for templates and root disks of VMs."""
+    rbd_hdd_pool: PoolName | None = None
+    """The pool for second disks of VMs; empty: this host has none."""
+    rbd_timeout_s: Annotated[int, Field(ge=1, le=300)] = 20
+    """For how many seconds the cluster may leave one operation unanswered."""
 
 
 class VmSettings(_Section):
@@ -320,6 +342,9 @@ class ImageSettings(_Section):
     """What all files in an owner's upload folder may have together."""
     upload_files: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """How many files there may be in it."""
+    work_directory: Path | None = None
+    """Where uploads are copied to and checked; empty: `import` in `storage.ssd_directory`. A store that is a directory
+    has it on its own file system."""
 
 
 class SftpSettings(_Section):

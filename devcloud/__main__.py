@@ -39,13 +39,15 @@ def main(context: click.Context, name: str, directory: Path) -> None:
 @main.command()
 @click.option("--hosts", type=click.IntRange(1, 100), default=1, show_default=True)
 @click.option("--api-port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option("--ceph", is_flag=True, help="Have images and disks in a Ceph, not in a directory.")
 @click.option("--vm/--no-vm", default=True, show_default=True, help="Import an image and boot a first VM from it.")
 @click.pass_obj
-def up(place: tuple[str, Path], hosts: int, api_port: int, vm: bool) -> None:
+def up(place: tuple[str, Path], hosts: int, api_port: int, ceph: bool, vm: bool) -> None:
     """Start what does not run yet, and boot a first VM."""
     started = time.monotonic()
     name, directory = place
-    cloud = Cloud(name, Shape(hosts=hosts, networks=True, api_address="::1", api_port=api_port), directory)
+    shape = Shape(hosts=hosts, networks=True, ceph=ceph, api_address="::1", api_port=api_port)
+    cloud = Cloud(name, shape, directory)
     cloud.up(lambda what: click.echo(f"==> {what}"))
     if vm:
         first_vm.boot(cloud, lambda what: click.echo(f"==> {what}"))

@@ -17,6 +17,7 @@ import requests
 
 from devcloud import etcd, processes, programs
 from devcloud.bird import Bird
+from devcloud.ceph import CLIENT, Layout
 from devcloud.errors import DevcloudError
 from devcloud.etcd_users import EtcdUsers
 from devcloud.host import VmHost
@@ -29,6 +30,7 @@ from devcloud.waiting import wait_for
 DEFAULT_DIRECTORY = Path("/var/lib/ucloud-dev")
 _RUN_DIRECTORY = Path("/run/ucloud-dev")  # short: the path of a unix socket has at most 107 characters
 _MARK = "UCLOUD_DEV_CLOUD"
+_POOLS = ("ssd", "hdd")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Shape:
 
     Hosts with the hypervisor "test" have VMs without guests, many of them. A secure etcd speaks TLS only, and allows
     each daemon what it has to do. A host whose sign of life is not renewed for `alive_ttl_s` is silent. With
-    `wall_clocks` each host has one of its own, which can be set; with `networks` VMs may have ports.
+    `wall_clocks` each host has one of its own, which can be set; with `networks` VMs may have ports. With `ceph` the
+    hosts share one, else a directory.
     """
 
     hosts: int = 1
@@ -48,6 +51,7 @@ class Shape:
     alive_ttl_s: int = 3
     wall_clocks: bool = False
     networks: bool = False
+    ceph: bool = False
     api_address: str = ""
     api_port: int = 8080
 
@@ -75,13 +79,14 @@ class Cloud:
     def up(self, say: Callable[[str], None] = lambda _: None) -> None:
         """Start whatever of the cloud does not run yet; returns when every daemon is well and the people are logged in.
 
-        A cloud may grow, but keeps the hosts that it has: there may be VMs on them.
+        A cloud may grow, but keeps the hosts and the Ceph that it has: there may be VMs on them.
         """
         if os.geteuid() != 0:
             raise DevcloudError("network namespaces and virtual machines need root: run this as root")
         self._identify()
         existing = len(list(self.data.glob("h*/ucloud.conf")))
-        self.shape = replace(self.shape, hosts=max(self.shape.hosts, existing))
+        has_ceph = self.shape.ceph or self.ceph.conf.exists()
+        self.shape = replace(self.shape, hosts=max(self.shape.hosts, existing), ceph=has_ceph)
         self._end_unattended_daemons()
         self._check_api_port()
         say(f"network of {self.shape.hosts} host(s), {self.network.control_address}/64")
@@ -99,8 +104,13 @@ class Cloud:
         if self.shape.secure_etcd:
             say("etcd, with a user for each daemon")
             self._secure_etcd()
+        if self.shape.ceph:
+            self.ceph.make()
         say("daemons")
         self.services.apply(self._programs(), self._service_environment())
+        if self.shape.ceph:
+            say("Ceph, with its pools")
+            self.ceph.furnish(_POOLS)
         self.wait_ready(say)
         say("accounts and sessions of an admin and a user")
         self.people.enrol(self.url, self.env())
@@ -184,6 +194,11 @@ class Cloud:
     def etcd_endpoints(self) -> tuple[str, ...]:
         """Where etcd's members answer: "[fd00::1]:2379"."""
         return tuple(member.endpoint for member in self._etcd_members())
+
+    @property
+    def ceph(self) -> Layout:
+        """The Ceph that its hosts share, in a cloud with one."""
+        return Layout(self.data / "ceph", self.network.control_address, 3300)
 
     @property
     def store_directory(self) -> Path:
@@ -300,6 +315,25 @@ class Cloud:
         return self.data / "tmp"
 
     @property
+    def _work_directory(self) -> Path:
+        """Where images are checked: on the file system of the store."""
+        return self.store_directory / "import"
+
+    @property
+    def _storage_settings(self) -> dict[str, str]:
+        if not self.shape.ceph:
+            return {"ssd_directory": str(self.store_directory)}
+        ssd, hdd = _POOLS
+        return {
+            "kind": "rbd",
+            "rbd_conf": str(self.ceph.conf),
+            "rbd_client": CLIENT,
+            "rbd_keyring": str(self.ceph.keyring(CLIENT)),
+            "rbd_ssd_pool": ssd,
+            "rbd_hdd_pool": hdd,
+        }
+
+    @property
     def _control_settings(self) -> dict[str, dict[str, str]]:
         return {
             "health": {"address": self.network.control_address},
@@ -388,8 +422,8 @@ class Cloud:
             {
                 "etcd": {"endpoints": ",".join(self.etcd_endpoints)},
                 "network": {"prefix_pool": self.network.pool},
-                "storage": {"ssd_directory": str(self.store_directory)},
-                "image": {"upload_directory": str(self.data / "www")},
+                "storage": self._storage_settings,
+                "image": {"upload_directory": str(self.data / "www"), "work_directory": str(self._work_directory)},
                 **own,
             }
         )
@@ -418,6 +452,7 @@ class Cloud:
         return [
             *router,
             *programs.etcd_members(self._etcd_members(), token=self.identity),
+            *(Program(name, command) for name, command in (self.ceph.daemons() if self.shape.ceph else {}).items()),
             *(self._with_certificate(program) for program in daemons),
         ]
 

@@ -14,15 +14,25 @@ _GUESTS = ("tests/system/", "tests/integration/ucloud_vm/", "tests/integration/t
 _GUESTLESS = ("tests/system/test_devcloud.py", "tests/system/test_secure_etcd.py")
 """Of these, what boots none after all, on clouds of its own."""
 
+_CEPH = (
+    "tests/integration/common/storage/",
+    "tests/integration/ucloud_host/fences/test_storage_ceph.py",
+    "tests/integration/ucloud_image/test_image_ceph.py",
+)
+"""What shares one Ceph."""
+
 
 def _boots_guests(nodeid: str) -> bool:
     return nodeid.startswith(_GUESTS) and not nodeid.startswith(_GUESTLESS)
 
 
 class Lanes(LoadScopeScheduling):  # type: ignore[misc]
-    """One process has all that boots guests, in their order; the modules of the others go to whoever is free."""
+    """One process has all that boots guests, in their order, one what
+    needs a Ceph; the modules of the others go to whoever is free."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(_CEPH):
+            return "ceph"
         return "guests" if _boots_guests(nodeid) else nodeid.partition("::")[0]
 
 

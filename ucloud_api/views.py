@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common import keys
-from common.schemas.host import HostRequest, HostStatus
+from common.schemas.host import HostRequest, HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
 from common.schemas.port import Port
 from common.schemas.size import format_size
@@ -151,6 +151,10 @@ def specs(record: Specs) -> models.SpecsOut:
     )
 
 
+def _free(store: StoreCapacity | None) -> int | str | None:
+    return None if store is None or store.free_mib is None else format_size(store.free_mib)
+
+
 def host(
     name: str,
     word: HostRequest | None,
@@ -178,6 +182,7 @@ def host(
         tenants=admin.tenants,
         generation=admin.generation,
         capacity=capacity,
+        free=models.FreeSpace(ssd=_free(status.ssd if status else None), hdd=_free(status.hdd if status else None)),
         ordered=models.Amounts(
             cpu=sum(each.cpu for each in ordered),
             ram=format_size(sum(each.ram_mib for each in ordered)),

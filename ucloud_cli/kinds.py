@@ -146,6 +146,7 @@ HOST = Kind(
         "ram": lambda host: _ordered(host, "ram"),
         "ssd": lambda host: _ordered(host, "ssd"),
         "hdd": lambda host: _ordered(host, "hdd"),
+        "free": lambda host: ", ".join(f"{what} {size(free)}" for what, free in host.get("free", {}).items() if free),
         "overcommit": lambda host: ", ".join(f"{what} {factor}" for what, factor in host["overcommit"].items()),
         "labels": lambda host: labels(host.get("labels", {})),
         "tenants": lambda host: ", ".join(host.get("tenants", ())),

@@ -7,7 +7,8 @@ from common import daemon, keys
 from common.deadlines import settle_s
 from common.events import EventLog
 from common.leader import Election
-from common.storage.directory import DirectoryStore
+from common.storage import Store
+from common.storage.choice import open_store
 from ucloud_host.fences import Fence
 from ucloud_host.fences.manual import ManualFence
 from ucloud_host.fences.methods import MANUAL, POWER, SELF, STORAGE, parse
@@ -26,7 +27,7 @@ DEFAULT_PORT = 9702
 def wire(host: daemon.Daemon) -> None:
     """Build the daemon's parts and start its threads."""
     settings = host.settings
-    disks = DirectoryStore(settings.storage)
+    disks = open_store(settings.storage)
     registration = Registration(
         host.store,
         lambda: measure(settings.host, disks, moves_live=settings.vm.moves_live),
@@ -45,7 +46,7 @@ def wire(host: daemon.Daemon) -> None:
     host.start("election", election.run)
 
 
-def _judge(host: daemon.Daemon, election: Election, disks: DirectoryStore) -> Judge:
+def _judge(host: daemon.Daemon, election: Election, disks: Store) -> Judge:
     settings = host.settings.fence
     makers: dict[str, Callable[[], Fence]] = {
         SELF: SelfFence,

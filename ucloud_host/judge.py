@@ -18,7 +18,7 @@ from common.schemas.event import EventRecord
 from common.schemas.verdict import Sentence, Verdict
 from common.store import Compare, Delete, Operation, Put, Store
 from ucloud_host.fences import Answer, Fence, Silence
-from ucloud_host.fences.methods import POWER
+from ucloud_host.fences.methods import HARMFUL
 from ucloud_host.inquiries import Inquiries
 from ucloud_host.metrics import JudgeMetrics
 from ucloud_host.sentence import Rules, judge
@@ -83,8 +83,8 @@ class Judge:
         """One term of office."""
         end = threading.Event()
         fences = dict(self._fences)
-        if POWER in fences:
-            fences[POWER] = _Confirmed(fences[POWER], lambda silence: self._confirm(guard, silence))
+        for name in HARMFUL & fences.keys():
+            fences[name] = _Confirmed(fences[name], lambda silence: self._confirm(guard, silence))
         caches = Caches(self._store, self._metrics.common)
         inquiries = Inquiries(fences, self._rules.timeout_s, self._news.set, self._metrics.answers)
         docket = Docket(caches, inquiries)
@@ -106,7 +106,7 @@ class Judge:
             self._tell({}, "")
 
     def _confirm(self, guard: Compare, silence: Silence) -> None:
-        """TemporaryError unless this judge is still the one, and the host still silent: before power is cut."""
+        """TemporaryError unless this judge is still the one, and the host still silent: before harm is done."""
         self._election.confirm(guard)
         if self._store.get(keys.alive(silence.host)):
             raise TemporaryError(f"{silence.host} is alive")

@@ -58,8 +58,18 @@ class Registration:
         _log.info("registered: %s", measured)
 
     def _tell(self, before: HostStatus | None, measured: HostStatus) -> tuple[Put, ...]:
+        if before and _without_free(before) == _without_free(measured):
+            return ()
         event = EventRecord(at=datetime.now(UTC), what=_news(before, measured))
         return self._events.tell("host", measured.name, event)
+
+
+def _without_free(status: HostStatus) -> HostStatus:
+    """A status but for how much is free, which is no event."""
+    stores = {name: getattr(status, name) for name in ("ssd", "hdd")}
+    return status.model_copy(
+        update={name: store.model_copy(update={"free_mib": None}) for name, store in stores.items() if store}
+    )
 
 
 def _news(before: HostStatus | None, measured: HostStatus) -> str:

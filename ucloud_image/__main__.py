@@ -11,7 +11,7 @@ from common.events import EventLog, StatusEvents
 from common.leader import Election
 from common.schemas.file import UploadedFile
 from common.schemas.image import ImageRequest, ImageStatus
-from common.storage.directory import DirectoryStore
+from common.storage.choice import open_store
 from ucloud_image import qemu_img
 from ucloud_image.driver import ImageDriver, Records
 from ucloud_image.file_plan import plan as plan_file
@@ -31,11 +31,12 @@ _SCANNERS = 2
 def wire(host: daemon.Daemon) -> None:
     """Build the daemon's parts and start its threads."""
     qemu_img.ensure_it_runs()
+    images = open_store(host.settings.storage)
+    directory = host.settings.image.work_directory or host.settings.storage.ssd_directory / "import"
     try:
-        images = DirectoryStore(host.settings.storage)
-        workshop = Workshop(host.settings.storage.ssd_directory / "import", host.settings.image.reserve_gib)
+        workshop = Workshop(directory, host.settings.image.reserve_gib)
     except TemporaryError as error:
-        raise ConfigurationError(f"storage.ssd_directory: {error}") from error
+        raise ConfigurationError(f"image.work_directory: {error}") from error
     requests = host.cache(keys.IMAGE, ImageRequest)
     statuses = host.cache(keys.STATUS_IMAGE, ImageStatus)
     election = Election(host.store, "image", f"{host.settings.host.name}:{os.getpid()}", host.metrics)

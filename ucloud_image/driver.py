@@ -35,7 +35,7 @@ _SECTOR_BYTES = 512
 @dataclass(frozen=True)
 class _Prepared:
     folder: Path
-    template: Path
+    draft: str
     facts: Facts
 
 
@@ -61,18 +61,20 @@ class ImageDriver:
 
     def observe(self, name: str) -> Observed:
         """See common.controller.Driver."""
+        is_requested = self._records.requests.get(self._records.requests.prefix + name) is not None
         prepared = self._prepared.get(name)
-        folders = self._workshop.folders(name)
-        return Observed(
-            is_requested=self._records.requests.get(self._records.requests.prefix + name) is not None,
-            has_template=self._images.has_template(name),
-            prepared=prepared.facts if prepared else None,
-            has_leftovers=bool(folders - ({prepared.folder} if prepared else set())),
-        )
+        facts = prepared.facts if prepared else None
+        folders = self._workshop.folders(name) - ({prepared.folder} if prepared else set())
+        try:
+            has_template = self._images.has_template(name)
+            drafts = self._images.drafts().get(name, frozenset()) - ({prepared.draft} if prepared else set())
+        except TemporaryError as error:
+            return Observed(is_requested, prepared=facts, obstacle=str(error))
+        return Observed(is_requested, has_template, facts, has_leftovers=bool(folders or drafts))
 
     def known(self) -> Iterable[str]:
         """See common.controller.Driver."""
-        return self._workshop.images() | self._images.templates()
+        return self._workshop.images() | self._images.templates() | self._images.drafts().keys()
 
     def apply(self, name: str, action: Action) -> None:
         """See common.controller.Driver."""
@@ -96,10 +98,11 @@ class ImageDriver:
         try:
             template = folder / "template.qcow2"
             facts = self._make_template(name, action, folder / "upload", template)
+            draft = self._images.stage(name, template)
         except BaseException:
             self._workshop.remove(folder)
             raise
-        self._prepared[name] = _Prepared(folder, template, facts)
+        self._prepared[name] = _Prepared(folder, draft, facts)
 
     def _make_template(self, name: str, action: Prepare, copy: Path, template: Path) -> Facts:
         copied, contents = self._copy(action, copy)
@@ -161,7 +164,7 @@ class ImageDriver:
         prepared = self._prepared[name]
         with self._workshop.lock():
             self._records.leadership.confirm()
-            self._images.import_template(name, prepared.template)
+            self._images.publish(name, prepared.draft)
         del self._prepared[name]
         self._workshop.remove(prepared.folder)
 
@@ -169,6 +172,7 @@ class ImageDriver:
         self._prepared.pop(name, None)
         for folder in self._workshop.folders(name):
             self._workshop.remove(folder)
+        self._images.drop_drafts(name)
 
     def _release(self, name: str) -> None:
         requests, statuses = self._records.requests, self._records.statuses

@@ -32,6 +32,8 @@ class Observed:
     """A copy that was checked and is ready to be installed."""
     has_leftovers: bool = False
     """Files of an import that nobody goes on with."""
+    obstacle: str = ""
+    """Why what there is could not be found out."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Release:
     """Remove the request and the status, with what the image was charged."""
 
 
+_LOOK_AGAIN_S = 2.0
 Action = Prepare | Install | RemoveTemplate | Discard | Release
 ImageDecision = Decision[ImageStatus, Action]
 
@@ -77,9 +80,24 @@ def plan(
     if request is None or not observed.is_requested:
         # A template without a request is left alone: an old backup of etcd may not know an image that is in use.
         return Decision(None, (Discard(),) if observed.prepared or observed.has_leftovers else ())
+    if observed.obstacle:
+        return Decision(_wait(request, observed.obstacle, previous, now), again_in_s=_LOOK_AGAIN_S)
     if request.requested is ImageRequested.DELETED:
         return _delete(request, observed, previous, failure, now)
     return _import(request, observed, previous, failure, now)
+
+
+def _wait(request: ImageRequest, obstacle: str, previous: ImageStatus | None, now: datetime) -> ImageStatus:
+    """What is said while the store does not answer: an image that is answered for stays what it was."""
+    if request.requested is ImageRequested.DELETED:
+        return _status(request, previous, now, ImageActual.DELETING, obstacle)
+    if previous and previous.actual in (ImageActual.READY, ImageActual.REJECTED):
+        return previous
+    waiting = _status(request, previous, now, ImageActual.ERROR, obstacle)
+    if previous:
+        learnt = ("virtual_size_mib", "file_size_bytes", "sha256")
+        waiting = waiting.model_copy(update={name: getattr(previous, name) for name in learnt})
+    return waiting
 
 
 def _import(

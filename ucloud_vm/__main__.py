@@ -11,7 +11,7 @@ from common.cache import Cache
 from common.controller import Controller
 from common.daemon import Daemon
 from common.daemon import main as run_daemon
-from common.errors import ConfigurationError, PermanentError, TemporaryError, UcloudError
+from common.errors import ConfigurationError, PermanentError, UcloudError
 from common.events import EventLog, StatusEvents
 from common.guests import HaMarks
 from common.lifeline import Lifeline
@@ -19,7 +19,7 @@ from common.link_news import LinkNews
 from common.local_ports import NetworkBook
 from common.process import boot_id
 from common.schemas.vm import Placement, VmStatus
-from common.storage.directory import DirectoryStore
+from common.storage.choice import open_store
 from ucloud_vm import accelerator, destination
 from ucloud_vm.console.access import Access, base_url, read_or_make_secret
 from ucloud_vm.console.log import SerialLogs
@@ -59,18 +59,16 @@ def wire(daemon: Daemon) -> None:
     _lock(settings.state_directory)
     _check_migration_uri(settings.migration_uri)
 
+    disks = open_store(daemon.settings.storage)
     call_seconds = libvirt_call_seconds(daemon.metrics.registry)
-    hypervisor = LibvirtHypervisor(settings.libvirt_uri, accelerator.choose(settings.accelerator), call_seconds)
+    hypervisor = LibvirtHypervisor(
+        settings.libvirt_uri, accelerator.choose(settings.accelerator), call_seconds, disks.secrets
+    )
     secret = read_or_make_secret(settings.state_directory / "console.key")
     access = Access(secret, base_url(daemon.settings.health.address, daemon.port, host))
     logs = SerialLogs(settings.log_directory)
     run_directory = RunDirectory(settings.run_directory)
     add_routes(daemon.http, Consoles(access, logs, hypervisor, run_directory, Limits()))
-    try:
-        disks = DirectoryStore(daemon.settings.storage)
-    except TemporaryError as error:
-        raise ConfigurationError(f"storage.ssd_directory, storage.hdd_directory: {error}") from error
-
     tell_inventory(daemon, access, hypervisor, disks)
 
     placements = daemon.cache(keys.placements(host), Placement)

@@ -17,7 +17,10 @@ from common.errors import PermanentError
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a VM on a host. `hdd` is empty where it has no second disk, `seed` where it has no seed disk."""
+    """The files of a VM on a host. `hdd` is empty where it has no second disk, `seed` where it has no seed disk.
+
+    The first two are paths, or "rbd:<conf>:<pool>/<image>".
+    """
 
     root: str
     hdd: str
@@ -25,6 +28,25 @@ class Files:
     serial_log: str
     vnc_socket: str
     seed: str = ""
+
+
+@dataclass(frozen=True)
+class RbdPlace:
+    """An image of RBD, "<pool>/<image>", of the cluster that the file `conf` tells of on that host."""
+
+    conf: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"rbd:{self.conf}:{self.name}"
+
+
+def read_locator(disk: str) -> RbdPlace | str:
+    """What a disk in `Files` is: an image of RBD, or a path."""
+    if not disk.startswith("rbd:"):
+        return disk
+    conf, _, name = disk.removeprefix("rbd:").rpartition(":")
+    return RbdPlace(conf, name)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from xml.etree import ElementTree as ET
 
 from pydantic import ValidationError
 
+from common.errors import PermanentError
 from common.guests import DOMAIN_PREFIX
 from common.schemas.network import METADATA_V6, NOCLOUD
 from common.schemas.port import MOST_PORTS, PortId
 from common.schemas.vm import Specs
-from common.storage import FileDisk
+from common.storage import CephSecret, Disk, FileDisk, RbdDisk
 from ucloud_vm.accelerator import Accelerator
-from ucloud_vm.destination import Files
+from ucloud_vm.destination import Files, RbdPlace, read_locator
 from ucloud_vm.hypervisor import Machine, Nic
 
 NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
@@ -79,6 +80,18 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     return ET.tostring(domain, encoding="unicode")
 
 
+def secret_xml(secret: CephSecret) -> str:
+    """The description of a secret that QEMU may use and nobody may read; its value is told apart from it.
+
+    Source: libvirt, "Secret XML format" (formatsecret.html).
+    """
+    element = ET.Element("secret", ephemeral="yes", private="yes")
+    _text(element, "uuid", secret.uuid)
+    usage = ET.SubElement(element, "usage", type="ceph")
+    _text(usage, "name", f"ucloud {secret.name}")
+    return ET.tostring(element, encoding="unicode")
+
+
 def nic_xml(nic: Nic) -> str:
     """The description of a card, to be plugged into a guest that is on."""
     return ET.tostring(_interface(nic), encoding="unicode")
@@ -100,7 +113,7 @@ def relocate(domain_xml: str, epoch: int, files: Files) -> str:
     domain = ET.fromstring(domain_xml)  # noqa: S314 - libvirt's own output, which has no entities
     for target, file in ((ROOT_TARGET, files.root), (HDD_TARGET, files.hdd), (SEED_TARGET, files.seed)):
         for disk in domain.iterfind(f"devices/disk/target[@dev='{target}']/.."):
-            _set(disk, "source", "file", file)
+            _move_disk(disk, file)
     # libvirt tells of the serial line twice.
     for line in (*domain.iterfind("devices/serial"), *domain.iterfind("devices/console")):
         _set(line, "source", "path", files.serial_socket)
@@ -193,11 +206,21 @@ def _add_platform(domain: ET.Element, accelerator: Accelerator) -> None:
     ET.SubElement(sleep, "suspend-to-disk", enabled="no")
 
 
-def _add_disk(devices: ET.Element, disk: FileDisk, target: str) -> None:
-    element = ET.SubElement(devices, "disk", type="file", device="disk")
-    cache = "none" if disk.direct_io else "writeback"
-    ET.SubElement(element, "driver", name="qemu", type="qcow2", cache=cache, discard="unmap")
-    ET.SubElement(element, "source", file=str(disk.path))
+def _add_disk(devices: ET.Element, disk: Disk, target: str) -> None:
+    match disk:
+        case FileDisk():
+            element = ET.SubElement(devices, "disk", type="file", device="disk")
+            cache = "none" if disk.direct_io else "writeback"
+            ET.SubElement(element, "driver", name="qemu", type="qcow2", cache=cache, discard="unmap")
+            ET.SubElement(element, "source", file=str(disk.path))
+        case RbdDisk():
+            element = ET.SubElement(devices, "disk", type="network", device="disk")
+            # librbd's own cache, which writes through until the guest has shown that it flushes.
+            ET.SubElement(element, "driver", name="qemu", type="raw", cache="writeback", discard="unmap")
+            auth = ET.SubElement(element, "auth", username=disk.client)
+            ET.SubElement(auth, "secret", type="ceph", uuid=disk.secret_uuid)
+            source = ET.SubElement(element, "source", protocol="rbd", name=f"{disk.pool}/{disk.image}")
+            ET.SubElement(source, "config", file=str(disk.conf))
     ET.SubElement(element, "target", dev=target, bus="virtio")
 
 
@@ -228,6 +251,19 @@ def _add_serial(devices: ET.Element, machine: Machine) -> None:
     ET.SubElement(serial, "source", mode="bind", path=str(machine.serial_socket))
     ET.SubElement(serial, "log", file=str(machine.serial_log), append="on")
     ET.SubElement(serial, "target", port="0")
+
+
+def _move_disk(disk: ET.Element, there: str) -> None:
+    """Have a disk be what `locator` called it on the other host."""
+    place = read_locator(there)
+    if (disk.get("type") == "network") != isinstance(place, RbdPlace):
+        raise PermanentError("its new host keeps disks in a store of another kind")
+    if isinstance(place, RbdPlace):
+        _set(disk, "source", "name", place.name)
+        for source in disk.iterfind("source"):
+            _set(source, "config", "file", place.conf)
+    else:
+        _set(disk, "source", "file", place)
 
 
 def _set(parent: ET.Element, tag: str, name: str, value: str) -> None:

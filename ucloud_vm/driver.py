@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 from common.errors import PermanentError, TemporaryError
 from common.schemas.port import PortId
 from common.schemas.vm import Specs
-from common.storage import DiskStore, VmDisks
+from common.storage import Disk, DiskStore, RbdDisk, VmDisks
 from ucloud_vm import steps
 from ucloud_vm.console.access import Access
 from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.deathwatch import Deathwatch
-from ucloud_vm.destination import Files
+from ucloud_vm.destination import Files, RbdPlace
 from ucloud_vm.hypervisor import Domain, Hypervisor, Machine, Nic, OffCause, Power
 from ucloud_vm.migration import Migrations
 from ucloud_vm.nics import Nics
@@ -111,6 +111,8 @@ class VmDriver:
                 self._unplug_asked_at.pop(name, None)
                 self._define(name, epoch, specs, self._nics.ready(ports))
                 self._write_seed(name)
+                # Nobody else may use them any more; and of a guest that was killed here, they are to be free.
+                self._disks.expel(name)
                 self._hypervisor.start(name)
             case steps.ShutDown():
                 self._hypervisor.shut_down(name)
@@ -146,8 +148,8 @@ class VmDriver:
         if stored.root is None or not self._run_directory.exists(name) or (seed and not seed.exists()):
             return None
         files = Files(
-            root=str(stored.root.path),
-            hdd=str(stored.hdd.path) if stored.hdd else "",
+            root=_locator(stored.root),
+            hdd=_locator(stored.hdd) if stored.hdd else "",
             serial_socket=str(self._run_directory.serial_socket(name)),
             serial_log=str(self._logs.path(name)),
             vnc_socket=str(self._run_directory.vnc_socket(name)),
@@ -240,6 +242,13 @@ class VmDriver:
             self._logs.remove(name)
         except OSError as error:
             raise TemporaryError(f"can't remove the VM's serial log: {error.strerror}") from error
+
+
+def _locator(disk: Disk) -> str:
+    """A disk as other hosts are told of it."""
+    if isinstance(disk, RbdDisk):
+        return str(RbdPlace(str(disk.conf), f"{disk.pool}/{disk.image}"))
+    return str(disk.path)
 
 
 def _check(name: str) -> None:

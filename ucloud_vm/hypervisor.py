@@ -8,7 +8,7 @@ from typing import Protocol
 
 from common.schemas.port import PortId
 from common.schemas.vm import Specs
-from common.storage import FileDisk
+from common.storage import Disk
 
 
 class Power(Enum):
@@ -114,8 +114,8 @@ class Machine:
     vm_uuid: str
     epoch: int
     specs: Specs
-    root: FileDisk
-    hdd: FileDisk | None
+    root: Disk
+    hdd: Disk | None
     serial_socket: Path
     serial_log: Path
     vnc_socket: Path

@@ -9,7 +9,7 @@ Source: libvirt's API reference; the meaning of a domain's state and its reason:
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -19,6 +19,7 @@ from prometheus_client import Histogram
 from common.errors import PermanentError, TemporaryError, UcloudError, Unavailable
 from common.schemas.port import PortId
 from common.schemas.vm import Specs
+from common.storage import CephSecret
 from ucloud_vm import domain as description
 from ucloud_vm import libvirt_migration
 from ucloud_vm.accelerator import Accelerator
@@ -88,8 +89,15 @@ _TASKS = {
 class LibvirtHypervisor:
     """A Hypervisor. libvirt has one event loop in a process: only one of these may run it."""
 
-    def __init__(self, uri: str, accelerator: Accelerator, call_seconds: Histogram) -> None:
-        """`call_seconds` has the label "call"."""
+    def __init__(
+        self,
+        uri: str,
+        accelerator: Accelerator,
+        call_seconds: Histogram,
+        secrets: Callable[[], Iterable[CephSecret]] = tuple,
+    ) -> None:
+        """`call_seconds` has the label "call". libvirt is told the `secrets` of disks at each connection."""
+        self._secrets = secrets
         self._uri = uri
         self._accelerator = accelerator
         self._call_seconds = call_seconds
@@ -308,6 +316,8 @@ class LibvirtHypervisor:
             self._connection = None
             try:
                 connection, self._traits = self._open()
+                for secret in self._secrets() if self._traits.keeps_secrets else ():
+                    _tell_secret(connection, secret)
                 connection.registerCloseCallback(self._on_close, None)
                 lifecycle = libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE
                 connection.domainEventRegisterAny(None, lifecycle, self._on_lifecycle, None)
@@ -315,6 +325,8 @@ class LibvirtHypervisor:
                 connection.domainEventRegisterAny(None, removed, self._on_removed, None)
             except libvirt.libvirtError as error:
                 raise Unavailable("libvirt", f"{self._uri}: {error.get_error_message()}") from error
+            except TemporaryError as error:
+                raise Unavailable("libvirt", str(error)) from error
             self._connection = connection
             return connection, self._traits
 
@@ -355,6 +367,12 @@ class LibvirtHypervisor:
     def _tell(self, vm_uuid: str | None) -> None:
         for listener in self._listeners:
             listener(vm_uuid)
+
+
+def _tell_secret(connection: Any, secret: CephSecret) -> None:
+    """Let QEMU have a secret. libvirt keeps it in memory, and gives it to nobody else."""
+    defined = connection.secretDefineXML(description.secret_xml(secret))
+    defined.setValue(secret.value)
 
 
 def _mark(domain: Any) -> description.Mark | None:

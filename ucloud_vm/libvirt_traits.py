@@ -32,6 +32,7 @@ class Traits:
     grows_disks: bool
     plugs_ports: bool
     moves_live: bool
+    keeps_secrets: bool
 
 
 _QEMU = Traits(
@@ -44,6 +45,7 @@ _QEMU = Traits(
     grows_disks=True,
     plugs_ports=True,
     moves_live=True,
+    keeps_secrets=True,
 )
 _TEST = Traits(
     domain_type="test",
@@ -52,6 +54,7 @@ _TEST = Traits(
     grows_disks=False,
     plugs_ports=False,
     moves_live=False,
+    keeps_secrets=False,
 )
 
 

@@ -60,6 +60,8 @@ class StoreCapacity(Part):
 
     store_id: str
     total_mib: int
+    free_mib: int | None = None
+    """About how much more it takes; None where the store does not tell."""
 
 
 class HostStatus(Record):

@@ -4,11 +4,14 @@ One Protocol for each of the two users (ucloud_image imports templates, ucloud_v
 same contract tests. A store must never remove the template that a disk rests on, nor a disk without being asked to.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from common.schemas.host import StoreCapacity
+
+_STEPS = 128
 
 
 @dataclass(frozen=True)
@@ -24,14 +27,41 @@ class FileDisk:
 
 
 @dataclass(frozen=True)
+class RbdDisk:
+    """A disk that is an image of RBD, in a pool of the cluster that `conf` tells of; `client` may use it.
+
+    `size_mib` is as in FileDisk. The client's key is a secret of the hypervisor, `secret_uuid`.
+    """
+
+    pool: str
+    image: str
+    size_mib: int
+    client: str
+    conf: Path
+    secret_uuid: str
+
+
+Disk = FileDisk | RbdDisk
+
+
+@dataclass(frozen=True)
+class CephSecret:
+    """The key of a client of Ceph, which a hypervisor is told by its API and by nothing else. `name` is unique."""
+
+    uuid: str
+    name: str
+    value: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class VmDisks:
     """What a store holds of a VM. `leftovers`: there is something, if only the beginning of a disk.
 
     `arriving`: the disks were made to be copied into, and not kept yet.
     """
 
-    root: FileDisk | None = None
-    hdd: FileDisk | None = None
+    root: Disk | None = None
+    hdd: Disk | None = None
     leftovers: bool = False
     arriving: bool = False
 
@@ -44,15 +74,32 @@ class Capacities:
     hdd: StoreCapacity | None
 
 
+def capacity_of(store_id: str, total_mib: int, free_mib: int) -> StoreCapacity:
+    """What is told of a store: how much is free in steps, as each change is written down and watched."""
+    step_mib = 2 ** (total_mib // _STEPS).bit_length()
+    return StoreCapacity(store_id=store_id, total_mib=total_mib, free_mib=free_mib // step_mib * step_mib)
+
+
 class ImageStore(Protocol):
     """The templates. TemporaryError when the store can't do its work now."""
 
-    def staging(self, image_uuid: str) -> Path:
-        """Where to prepare the file of a template; what an interrupted import left there may be overwritten."""
+    def stage(self, image_uuid: str, prepared: Path) -> str:
+        """Take the contents of `prepared`, a whole qcow2 file that was checked: returns the name of a draft.
+
+        May take as long as a copy does. The file may be gone afterwards. PermanentError when it is not whole.
+        """
         ...
 
-    def import_template(self, image_uuid: str, prepared: Path) -> None:
-        """Make the file that was prepared at `staging` a template, at once and for good; it is read-only from now."""
+    def publish(self, image_uuid: str, draft: str) -> None:
+        """Make a draft the template, at once and for good; it is read-only from now."""
+        ...
+
+    def drafts(self) -> Mapping[str, frozenset[str]]:
+        """The drafts of each image, of this process or another, and what an interrupted import left."""
+        ...
+
+    def drop_drafts(self, image_uuid: str) -> None:
+        """Remove the drafts of an image; none is fine."""
         ...
 
     def has_template(self, image_uuid: str) -> bool:
@@ -60,7 +107,7 @@ class ImageStore(Protocol):
         ...
 
     def remove_template(self, image_uuid: str) -> None:
-        """Remove a template and what was staged for it; PermanentError names the VMs whose disks rest on it."""
+        """Remove a template and its drafts; PermanentError names the VMs whose disks rest on it."""
         ...
 
     def templates(self) -> frozenset[str]:
@@ -101,6 +148,13 @@ class DiskStore(Protocol):
         """
         ...
 
+    def expel(self, vm_uuid: str) -> None:
+        """Take a VM's disks away from whoever has them open, for good, where the store can do that.
+
+        Where it can't, QEMU itself holds locks that nobody can take from it, and nothing is done.
+        """
+        ...
+
     def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
         """Grow those disks of a VM that are smaller, while nobody uses them; what has no disk gets none. Never shrinks.
         TemporaryError when there is no room for what they grow by, or a guest holds them."""
@@ -121,3 +175,15 @@ class DiskStore(Protocol):
     def capacity(self) -> Capacities:
         """How large the store is."""
         ...
+
+    def store_ids(self) -> tuple[str, str | None]:
+        """Which stores these are, as `capacity` says it: for SSDs, and for HDDs where there is one."""
+        ...
+
+    def secrets(self) -> tuple[CephSecret, ...]:
+        """What a hypervisor must know to open the disks; TemporaryError when that can't be read."""
+        ...
+
+
+class Store(ImageStore, DiskStore, Protocol):
+    """Both, as every store so far is."""

@@ -17,14 +17,14 @@ import re
 import shutil
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import PermanentError, TemporaryError
 from common.schemas.host import StoreCapacity
 from common.settings import StorageSettings
-from common.storage import Capacities, FileDisk, VmDisks
+from common.storage import Capacities, CephSecret, FileDisk, VmDisks, capacity_of
 from common.storage.qcow2 import read_header
 from common.storage.qemu_locks import is_locked
 
@@ -49,18 +49,39 @@ class DirectoryStore:
         with _os_errors("set up the store"):
             self._templates.mkdir(_DIRECTORY_MODE, exist_ok=True)
 
-    def staging(self, image_uuid: str) -> Path:
-        """See ImageStore."""
-        return self._templates / f".{_checked(image_uuid)}.new"
-
-    def import_template(self, image_uuid: str, prepared: Path) -> None:
-        """See ImageStore."""
+    def stage(self, image_uuid: str, prepared: Path) -> str:
+        """See ImageStore. `prepared` must be on the store's file system, and is moved."""
+        draft = self._templates / f".{_checked(image_uuid)}.{uuid.uuid4()}"
         if read_header(prepared).backing_file:
             raise PermanentError(f"image {image_uuid} has a backing file: a template must be whole")
         self._ssd.check()
         with _os_errors(f"import image {image_uuid}"):
             prepared.chmod(0o444)
-            _rename_durably(prepared, self._template(image_uuid))
+            prepared.rename(draft)
+        return draft.name
+
+    def publish(self, image_uuid: str, draft: str) -> None:
+        """See ImageStore."""
+        self._ssd.check()
+        with _os_errors(f"import image {image_uuid}"):
+            _rename_durably(self._templates / draft, self._template(image_uuid))
+
+    def drafts(self) -> Mapping[str, frozenset[str]]:
+        """See ImageStore."""
+        self._ssd.check()
+        found: dict[str, frozenset[str]] = {}
+        with _os_errors("list the drafts of images"):
+            for path in self._templates.glob(".*.*"):
+                image = path.name.split(".")[1]
+                found[image] = found.get(image, frozenset()) | {path.name}
+        return found
+
+    def drop_drafts(self, image_uuid: str) -> None:
+        """See ImageStore."""
+        self._ssd.check()
+        with _os_errors(f"remove the drafts of image {image_uuid}"):
+            for path in self._templates.glob(f".{_checked(image_uuid)}.*"):
+                path.unlink(missing_ok=True)
 
     def has_template(self, image_uuid: str) -> bool:
         """See ImageStore."""
@@ -75,7 +96,7 @@ class DirectoryStore:
             if users:
                 raise PermanentError(f"image {image_uuid} is in use by VM {', '.join(users)}")
             template.unlink(missing_ok=True)
-            self.staging(image_uuid).unlink(missing_ok=True)
+        self.drop_drafts(image_uuid)
 
     def templates(self) -> frozenset[str]:
         """See ImageStore."""
@@ -150,6 +171,9 @@ class DirectoryStore:
             _log.warning("can't tell whether the disks of VM %s are in use: %s", vm_uuid, error)
             return None
 
+    def expel(self, vm_uuid: str) -> None:
+        """See DiskStore. QEMU's locks of files can't be taken away."""
+
     def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
         """See DiskStore. qemu-img writes the new size last, and takes the lock of the image, which a guest holds."""
         self.check_growth(vm_uuid, ssd_mib, hdd_mib)
@@ -166,8 +190,9 @@ class DirectoryStore:
 
     def _growths(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> list[tuple["_Directory", FileDisk, int]]:
         """The disks that are too small, each with where it is and the size that it is to have."""
-        disks = self.disks(vm_uuid)
-        wanted = ((self._ssd, disks.root, ssd_mib), (self._hdd, disks.hdd, hdd_mib))
+        root = self._ssd.disk(vm_uuid, "root")
+        hdd = self._hdd.disk(vm_uuid, "hdd") if self._hdd else None
+        wanted = ((self._ssd, root, ssd_mib), (self._hdd, hdd, hdd_mib))
         return [(part, disk, size) for part, disk, size in wanted if part and disk and disk.size_mib < size]
 
     def remove(self, vm_uuid: str) -> None:
@@ -182,6 +207,14 @@ class DirectoryStore:
     def capacity(self) -> Capacities:
         """See DiskStore. Directories on one file system are two stores: don't do that, or name one directory twice."""
         return Capacities(self._ssd.capacity(), self._hdd.capacity() if self._hdd else None)
+
+    def store_ids(self) -> tuple[str, str | None]:
+        """See DiskStore."""
+        return self._ssd.identity(), self._hdd.identity() if self._hdd else None
+
+    def secrets(self) -> tuple[CephSecret, ...]:
+        """See DiskStore. Files need none."""
+        return ()
 
     def _parts(self) -> tuple["_Directory", ...]:
         return (self._ssd, self._hdd) if self._hdd else (self._ssd,)
@@ -217,6 +250,11 @@ class _Directory:
             finally:
                 draft.unlink()
         return self._id_file.read_text(encoding="ascii").strip()
+
+    def identity(self) -> str:
+        """The id of the directory, which is mounted."""
+        self.check()
+        return self._store_id
 
     def check(self) -> None:
         """TemporaryError when the directory is not the one that it was at the start."""
@@ -310,7 +348,8 @@ class _Directory:
     def capacity(self) -> StoreCapacity:
         """The size of the file system."""
         numbers = self._measure()
-        return StoreCapacity(store_id=self._store_id, total_mib=numbers.f_blocks * numbers.f_frsize // _MIB)
+        total_mib, free_mib = (blocks * numbers.f_frsize // _MIB for blocks in (numbers.f_blocks, numbers.f_bavail))
+        return capacity_of(self._store_id, total_mib, free_mib)
 
     def free_mib(self) -> int:
         """What is left of the file system."""

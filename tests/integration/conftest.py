@@ -1,13 +1,18 @@
 """Fixtures of the integration tests: a real etcd of one member, and one of three."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 from common.errors import Conflict
+from common.settings import StorageSettings
 from common.store import Delete, EtcdOptions, Store, present
+from devcloud.ceph import CephCluster
 from devcloud.etcd import EtcdCluster
+from devcloud.waiting import wait_for
 from tests.integration.slapd import Slapd, require_slapd
 
 
@@ -45,3 +50,20 @@ def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
         yield server
     finally:
         server.close()
+
+
+@pytest.fixture(scope="session")
+def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
+    """A Ceph shared by the session; `rbd_settings` empties its pools before each test."""
+    if not all(map(shutil.which, ("ceph-mon", "ceph-osd", "ceph-mgr"))) and not os.environ.get("CI"):
+        pytest.skip("ceph-mon, ceph-osd and ceph-mgr are not installed: make setup")
+    with CephCluster(tmp_path_factory.mktemp("ceph")) as cluster:
+        wait_for("what there is room for", cluster.knows_room, 60)
+        yield cluster
+
+
+@pytest.fixture
+def rbd_settings(ceph: CephCluster) -> StorageSettings:
+    """The settings of a store in the session's Ceph, which is empty."""
+    ceph.empty()
+    return ceph.storage_settings()

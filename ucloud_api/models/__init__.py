@@ -6,7 +6,16 @@ A field's description says what is allowed: a refusal repeats it (ucloud_api.pro
 from ucloud_api.models.doctor import Diagnosis, FindingOut, Mend
 from ucloud_api.models.event import EventList, EventQuery, ThingEvent
 from ucloud_api.models.file import File, FileList, FilePath, FileQuery, Upload
-from ucloud_api.models.host import Amounts, Host, HostList, HostPatch, HostPath, OvercommitOut, OvercommitPatch
+from ucloud_api.models.host import (
+    Amounts,
+    FreeSpace,
+    Host,
+    HostList,
+    HostPatch,
+    HostPath,
+    OvercommitOut,
+    OvercommitPatch,
+)
 from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
 from ucloud_api.models.move import Drain, DrainingVm, Move, PlannedMove, Rebalance, VmMigrate
 from ucloud_api.models.network import Network, NetworkCreate, NetworkList, NetworkPatch, NetworkQuery
@@ -64,6 +73,7 @@ __all__ = [
     "FileQuery",
     "FindingOut",
     "Host",
+    "FreeSpace",
     "HostList",
     "HostPatch",
     "HostPath",

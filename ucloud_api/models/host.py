@@ -83,6 +83,13 @@ class Amounts(Out):
     hdd: SizeOut
 
 
+class FreeSpace(Out):
+    """About how much more a host's stores take."""
+
+    ssd: Annotated[SizeOut | None, Field(description="Null where that is not known.")]
+    hdd: Annotated[SizeOut | None, Field(description="Null where that is not known, or there is no such store.")]
+
+
 class OvercommitOut(Out):
     """How much more may be promised than there is."""
 
@@ -106,6 +113,7 @@ class Host(Out):
     tenants: Annotated[tuple[str, ...], Field(description="Whose VMs it takes; empty: everybody's.")]
     generation: Annotated[int, Field(description="Counts the changes of the admin's word; 0: there is none.")]
     capacity: Annotated[Amounts | None, Field(description="Null when the host never registered.")]
+    free: Annotated[FreeSpace, Field(description="Not counted but measured; hosts that share a store say the same.")]
     ordered: Annotated[Amounts, Field(description="The sum of the VMs placed here.")]
     vms: Annotated[int, Field(description="How many VMs are placed here.")]
     addresses: tuple[str, ...]

@@ -12,6 +12,9 @@ ORDER = (SELF, MANUAL, STORAGE, POWER)
 AT_ONCE = frozenset({SELF, MANUAL})
 """Those that answer without asking anybody."""
 
+HARMFUL = frozenset({STORAGE, POWER})
+"""Those that take something from the host."""
+
 Alternatives = tuple[tuple[str, ...], ...]
 """The first of which all say yes counts. Each is in the order in which its fences are asked."""
 

@@ -1,4 +1,5 @@
-"""`storage`: nobody writes to the disks of the host's HA VMs. It looks at their locks, from the judge's own host.
+"""`storage`: nobody writes to the disks of the host's HA VMs. It has those who use them expelled, where the store can
+do that (the blocklist of a Ceph), then looks whether anybody is left, from the judge's own host.
 
 VMs without `ha` are none of its business: they stay where they are, and may run on. Neither are VMs that are only on
 their way to the host, or have left it: their disks are another host's.
@@ -11,7 +12,6 @@ from common import keys
 from common.errors import MalformedRecord
 from common.schemas.host import HostStatus
 from common.schemas.vm import Placement, Role, VmRequest
-from common.storage import Capacities
 from common.store import Store, none_written_since
 from ucloud_host.fences import Answer, Silence, Word
 
@@ -21,8 +21,12 @@ _MOST_NAMED = 3
 class Disks(Protocol):
     """What this fence needs of a DiskStore."""
 
-    def capacity(self) -> Capacities:
-        """Which stores these are."""
+    def store_ids(self) -> tuple[str, str | None]:
+        """Which stores these are: for SSDs, and for HDDs where there is one."""
+        ...
+
+    def expel(self, vm_uuid: str) -> None:
+        """Take a VM's disks away from whoever uses them, where the store can."""
         ...
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
@@ -57,14 +61,16 @@ class StorageFence:
         """Why this host can't tell about the disks of that one; None if it can."""
         if not vms:
             return None
-        own = self._disks.capacity()
+        ssd, hdd = self._disks.store_ids()
         theirs = {disk.store_id for disk in (status.ssd, status.hdd) if disk} if status else set()
-        needed = [own.ssd, own.hdd] if any(vm.request.specs.hdd_mib for vm in vms) else [own.ssd]
-        if all(disk and disk.store_id in theirs for disk in needed):
+        needed = [ssd, hdd] if any(vm.request.specs.hdd_mib for vm in vms) else [ssd]
+        if all(store_id in theirs for store_id in needed):
             return None
         return Answer(Word.UNKNOWN, "the judge's host does not share its store")
 
     def _locked(self, vms: Sequence[Placement]) -> Answer | None:
+        for vm in vms:
+            self._disks.expel(vm.request.uuid)
         found = [(vm.request, self._disks.is_in_use(vm.request.uuid)) for vm in vms]
         if used := [vm for vm, in_use in found if in_use]:
             return Answer(Word.NO, f"disks are in use: {_some(used)}")

@@ -124,6 +124,7 @@ def test_a_host_shows_what_it_has_and_what_is_ordered(api: FlaskClient, world: W
         "tenants": [],
         "generation": 0,
         "capacity": {"cpu": 8, "ram": 16, "ssd": 100, "hdd": 0},
+        "free": {"ssd": None, "hdd": None},
         "ordered": {"cpu": 2, "ram": "512MiB", "ssd": 4, "hdd": 8},
         "vms": 1,
         "addresses": ["fd00::1"],

@@ -42,11 +42,11 @@ def host_rig(etcd: EtcdCluster, network: Network, tmp_path_factory: pytest.TempP
     host.create()
     rig = Rig(host, store, etcd.endpoints)
     try:
-        shutil.copyfile(build_image(), rig.images.staging(IMAGE))
-        rig.images.import_template(IMAGE, rig.images.staging(IMAGE))
-        blank = rig.images.staging(BLANK)
-        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(blank), "1M"], check=True)
-        rig.images.import_template(BLANK, blank)
+        prepared = rig.store_directory / "prepared.qcow2"
+        shutil.copyfile(build_image(), prepared)
+        rig.images.publish(IMAGE, rig.images.stage(IMAGE, prepared))
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(prepared), "1M"], check=True)
+        rig.images.publish(BLANK, rig.images.stage(BLANK, prepared))
         rig.start("libvirtd")
         yield rig
     finally:

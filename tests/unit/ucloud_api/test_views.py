@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from common.schemas.host import HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
 from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual, Console, Event, Placement, Requested, Specs, VmRequest, VmStatus
@@ -136,3 +137,9 @@ def test_a_host_shows_its_verdict_while_it_is_not_alive(
     assert (host.status, host.verdict is not None) == (status, is_shown)
     if host.verdict and verdict:
         assert (host.verdict.since, host.verdict.answers) == (verdict.since, verdict.answers)
+
+
+def test_a_host_shows_how_much_more_its_stores_take() -> None:
+    ssd = StoreCapacity(store_id="s", total_mib=4096, free_mib=1024)
+    status = HostStatus(name="h1", cpu=1, ram_mib=1024, ssd=ssd, hdd=StoreCapacity(store_id="h", total_mib=1))
+    assert views.host("h1", None, status, True, None, []).free.model_dump(mode="json") == {"ssd": 1, "hdd": None}

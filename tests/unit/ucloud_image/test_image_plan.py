@@ -28,6 +28,7 @@ NOTHING = Observed(is_requested=True)
 TEMPLATE = replace(NOTHING, has_template=True)
 PREPARED = replace(NOTHING, prepared=FACTS)
 LEFTOVERS = replace(NOTHING, has_leftovers=True)
+AWAY = replace(NOTHING, obstacle="the store does not answer")
 PERMANENT = Failure(1, "it is encrypted", permanent=True, at=EARLIER)
 PASSING = Failure(1, "the store is full", permanent=False, at=EARLIER)
 
@@ -62,6 +63,10 @@ TABLE = [
      ImageActual.CHECKING, (PREPARE,)),
     ("failed for now", NOTHING, IMPORTING, PASSING, ImageActual.ERROR, (PREPARE,)),
     ("installation failed for now", PREPARED, KNOWN, PASSING, ImageActual.ERROR, (Install(),)),
+    ("new, and the store is away", AWAY, None, None, ImageActual.ERROR, ()),
+    ("being imported as the store goes away", AWAY, KNOWN, None, ImageActual.ERROR, ()),
+    ("ready, and the store is away", AWAY, READY, None, ImageActual.READY, ()),
+    ("refused, and the store is away", AWAY, REJECTED, None, ImageActual.REJECTED, ()),
 ]  # fmt: skip
 
 
@@ -102,6 +107,20 @@ def test_a_deletion(observed: Observed, failure: Failure | None, actions: tuple[
     assert decision.status.actual is ImageActual.DELETING
     assert decision.status.reason == (failure.reason if failure else "")
     assert decision.actions == actions
+
+
+def test_while_the_store_is_away_nothing_is_forgotten_and_it_is_looked_at_again() -> None:
+    decision = plan(WANTED, AWAY, KNOWN, None, NOW)
+    assert decision.status is not None
+    assert (decision.status.reason, decision.status.sha256) == ("the store does not answer", "ab")
+    assert decision.again_in_s
+    # What was learnt is still known when it is back.
+    back = plan(WANTED, TEMPLATE, decision.status, None, NOW).status
+    assert back is not None
+    assert (back.actual, back.sha256) == (ImageActual.READY, "ab")
+    deletion = plan(UNWANTED, AWAY, READY, None, NOW)
+    assert deletion.status is not None
+    assert (deletion.status.actual, deletion.actions) == (ImageActual.DELETING, ())
 
 
 def test_what_is_released_is_reported_no_more() -> None:

@@ -6,8 +6,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from common.errors import PermanentError
 from common.schemas.vm import Specs
-from common.storage import FileDisk
+from common.storage import CephSecret, FileDisk, RbdDisk
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.destination import Files
 from ucloud_vm.domain import (
@@ -19,6 +20,7 @@ from ucloud_vm.domain import (
     read_mark,
     read_ports,
     relocate,
+    secret_xml,
     to_xml,
 )
 from ucloud_vm.hypervisor import Machine, Nic
@@ -37,6 +39,11 @@ MACHINE = Machine(
 
 
 NIC = Nic("00000000a1", "02:00:00:00:00:a1", "tap00000000a1", "ucbr77", 1430)
+
+
+RBD = RbdDisk(
+    "ssd", f"vm-{VM}-root", 1024, "ucloud", Path("/etc/ceph/ceph.conf"), "0b5d6f5e-1d53-4a0c-9df1-000000000001"
+)
 
 
 def describe(machine: Machine = MACHINE, accelerator: Accelerator = Accelerator.TCG) -> ET.Element:
@@ -230,3 +237,40 @@ def test_on_another_host_it_has_the_files_and_the_epoch_there() -> None:
     assert read_mark(ET.tostring(metadata, encoding="unicode")) == Mark(9, MACHINE.specs)
     assert disk_caches(here) == {"none", "writeback"}
     assert "/store/" not in relocate(here, 9, files)
+
+
+def test_a_disk_in_ceph_is_named_and_its_secret_only_referred_to() -> None:
+    disk = describe(replace(MACHINE, root=RBD)).find("devices/disk")
+    assert disk is not None
+    assert disk.get("type") == "network"
+    parts = {part.tag: part.attrib for part in disk.iter()}
+    assert parts["driver"] == {"name": "qemu", "type": "raw", "cache": "writeback", "discard": "unmap"}
+    assert parts["source"] == {"protocol": "rbd", "name": f"ssd/vm-{VM}-root"}
+    assert parts["config"] == {"file": "/etc/ceph/ceph.conf"}
+    assert parts["auth"] == {"username": "ucloud"}
+    assert parts["secret"] == {"type": "ceph", "uuid": RBD.secret_uuid}
+
+
+def test_a_secret_is_described_without_its_value() -> None:
+    secret = CephSecret(RBD.secret_uuid, "client.ucloud", b"geheim")
+    described = ET.fromstring(secret_xml(secret))  # noqa: S314 - our own
+    assert described.attrib == {"ephemeral": "yes", "private": "yes"}
+    assert described.findtext("uuid") == RBD.secret_uuid
+    assert "geheim" not in secret_xml(secret) + repr(secret)
+
+
+def test_a_disk_in_ceph_is_the_same_on_the_other_host_whose_settings_may_be_elsewhere() -> None:
+    there = Files(f"rbd:/opt/ceph.conf:ssd/vm-{VM}-root", "", "/s", "/l", "/v")
+    moved = ET.fromstring(relocate(to_xml(replace(MACHINE, root=RBD), Accelerator.TCG), 8, there))  # noqa: S314
+    source = moved.find("devices/disk/source")
+    assert source is not None
+    assert source.attrib == {"protocol": "rbd", "name": f"ssd/vm-{VM}-root"}
+    assert [part.attrib for part in source] == [{"file": "/opt/ceph.conf"}]
+
+
+@pytest.mark.parametrize(
+    ("machine", "there"), [(replace(MACHINE, root=RBD), "/store/root.qcow2"), (MACHINE, "rbd:/etc/ceph.conf:ssd/x")]
+)
+def test_a_disk_does_not_move_to_a_store_of_another_kind(machine: Machine, there: str) -> None:
+    with pytest.raises(PermanentError, match="another kind"):
+        relocate(to_xml(machine, Accelerator.TCG), 8, Files(there, "", "/s", "/l", "/v"))

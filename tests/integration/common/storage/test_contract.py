@@ -1,60 +1,41 @@
-"""What every store must do, with the real qemu-img. A new store is a new entry of `stores`."""
+"""What every store must do, with the real qemu-img and a real Ceph. A new store is a new parameter of `store`."""
 
 import subprocess
 import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from common.errors import PermanentError, TemporaryError
 from common.settings import StorageSettings
-from common.storage import DiskStore, ImageStore, VmDisks
-from common.storage.directory import DirectoryStore
-
-IMAGE = "00000000-0000-4000-8000-00000000001a"
-OTHER_IMAGE = "00000000-0000-4000-8000-00000000001b"
-VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
-
-
-class AnyStore(ImageStore, DiskStore, Protocol):
-    """Every store so far is both."""
-
-
-def _directory(tmp_path: Path) -> AnyStore:
-    return DirectoryStore(StorageSettings(ssd_directory=tmp_path / "ssd", hdd_directory=tmp_path / "hdd"))
-
-
-stores: list[Callable[[Path], AnyStore]] = [_directory]
+from common.storage import DiskStore, FileDisk, Store, VmDisks
+from common.storage.choice import open_store
+from tests.integration.common.storage import disks
+from tests.integration.common.storage.disks import (
+    IMAGE,
+    OTHER_IMAGE,
+    VM,
+    holds,
+    opened,
+    prepare,
+    qemu_io,
+    qemu_options,
+    root,
+)
 
 
-@pytest.fixture(params=stores)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> AnyStore:
-    made: AnyStore = request.param(tmp_path)
-    return made
+@pytest.fixture(params=["directory", "rbd"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    if request.param == "rbd":
+        return open_store(request.getfixturevalue("rbd_settings"))
+    return open_store(StorageSettings(ssd_directory=tmp_path / "ssd", hdd_directory=tmp_path / "hdd"))
 
 
-def qemu_io(path: Path, *commands: str) -> str:
-    options = [word for command in commands for word in ("-c", command)]
-    return subprocess.run(
-        ["qemu-io", "-f", "qcow2", *options, str(path)], check=True, capture_output=True, text=True
-    ).stdout
-
-
-def import_image(store: ImageStore, image: str = IMAGE, size_mib: int = 64, pattern: int = 0xAB) -> None:
-    """A template whose first 64 KiB are filled with `pattern`."""
-    prepared = store.staging(image)
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(prepared), f"{size_mib}M"], check=True)
-    qemu_io(prepared, f"write -P {pattern} 0 64k")
-    store.import_template(image, prepared)
-
-
-def root(store: DiskStore, vm: str = VM) -> Path:
-    disk = store.disks(vm).root
-    assert disk is not None
-    return disk.path
+@pytest.fixture
+def import_image(store: Store, tmp_path: Path) -> Callable[..., None]:
+    return lambda image=IMAGE, size_mib=64, pattern=0xAB: disks.import_image(store, tmp_path, image, size_mib, pattern)
 
 
 def sizes(store: DiskStore) -> tuple[int | None, int | None]:
@@ -62,50 +43,55 @@ def sizes(store: DiskStore) -> tuple[int | None, int | None]:
     return disks.root.size_mib if disks.root else None, disks.hdd.size_mib if disks.hdd else None
 
 
-def check_image(path: Path) -> None:
-    subprocess.run(["qemu-img", "check", "-q", str(path)], check=True)
+def check_image(disk: object) -> None:
+    if isinstance(disk, FileDisk):
+        subprocess.run(["qemu-img", "check", "-q", str(disk.path)], check=True)
 
 
-def holds(path: Path, pattern: int) -> bool:
-    return "Pattern verification failed" not in qemu_io(path, f"read -P {pattern} 0 64k")
-
-
-def test_a_template_appears_at_once_and_goes_again(store: AnyStore) -> None:
+def test_a_template_appears_at_once_and_goes_again(store: Store, tmp_path: Path) -> None:
     assert (store.templates(), store.has_template(IMAGE)) == (frozenset(), False)
-    store.staging(IMAGE).write_bytes(b"half an import")
-    assert store.templates() == frozenset()
-    store.staging(IMAGE).unlink()
-    import_image(store)
+    draft = store.stage(IMAGE, prepare(tmp_path / "a.qcow2"))
+    assert (store.templates(), store.has_template(IMAGE)) == (frozenset(), False)
+    assert store.drafts() == {IMAGE: {draft}}
+    store.publish(IMAGE, draft)
     assert store.templates() == {IMAGE}
     assert store.has_template(IMAGE)
-    store.staging(IMAGE).write_bytes(b"half of another import")
+    assert store.drafts() == {}
+    store.stage(IMAGE, prepare(tmp_path / "b.qcow2"))
     store.remove_template(IMAGE)
+    assert (store.templates(), store.drafts()) == (frozenset(), {})
+    store.remove_template(IMAGE)
+
+
+def test_a_draft_that_was_dropped_is_none(store: Store, tmp_path: Path) -> None:
+    draft = store.stage(IMAGE, prepare(tmp_path / "a.qcow2"))
+    store.drop_drafts(IMAGE)
+    store.drop_drafts(IMAGE)
+    assert store.drafts() == {}
+    with pytest.raises(TemporaryError):
+        store.publish(IMAGE, draft)
     assert store.templates() == frozenset()
-    assert not store.staging(IMAGE).exists()
-    store.remove_template(IMAGE)
 
 
-def test_a_template_is_whole(store: AnyStore, tmp_path: Path) -> None:
+def test_a_template_is_whole(store: Store, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(bytes(1024 * 1024))
+    prepared = tmp_path / "a.qcow2"
     backing = ["-F", "raw", "-b", str(tmp_path / "secret")]
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(store.staging(IMAGE))], check=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(prepared)], check=True)
     with pytest.raises(PermanentError, match="backing file"):
-        store.import_template(IMAGE, store.staging(IMAGE))
-    store.staging(IMAGE).write_bytes(b"not a disk")
+        store.stage(IMAGE, prepared)
+    prepared.write_bytes(b"not a disk")
     with pytest.raises(PermanentError, match="not a qcow2 file"):
-        store.import_template(IMAGE, store.staging(IMAGE))
-    assert store.templates() == frozenset()
+        store.stage(IMAGE, prepared)
+    assert (store.templates(), store.drafts()) == (frozenset(), {})
 
 
-def test_a_root_disk_is_the_image_grown_and_its_own(store: AnyStore) -> None:
-    import_image(store)
+def test_a_root_disk_is_the_image_grown_and_its_own(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, ssd_mib=100, hdd_mib=0)
-    disks = store.disks(VM)
-    assert disks.hdd is None
-    assert (
-        "virtual size: 100 MiB"
-        in subprocess.run(["qemu-img", "info", str(root(store))], check=True, capture_output=True, text=True).stdout
-    )
+    assert store.disks(VM).hdd is None
+    shown = subprocess.run(["qemu-img", "info", *qemu_options(root(store))], check=True, capture_output=True, text=True)
+    assert "virtual size: 100 MiB" in shown.stdout
     assert holds(root(store), 0xAB)
     qemu_io(root(store), "write -P 0xcd 0 64k")
     other = str(uuid.uuid4())
@@ -114,19 +100,19 @@ def test_a_root_disk_is_the_image_grown_and_its_own(store: AnyStore) -> None:
     assert holds(root(store), 0xCD)
 
 
-def test_what_is_there_is_not_made_again(store: AnyStore) -> None:
-    import_image(store)
+def test_what_is_there_is_not_made_again(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
     qemu_io(root(store), "write -P 0xcd 0 64k")
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
     assert holds(root(store), 0xCD)
     hdd = store.disks(VM).hdd
     assert hdd is not None
-    assert holds(hdd.path, 0)
+    assert holds(hdd, 0)
 
 
-def test_disks_grow_and_keep_what_they_hold(store: AnyStore) -> None:
-    import_image(store)
+def test_disks_grow_and_keep_what_they_hold(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
     qemu_io(root(store), "write -P 0xcd 0 64k")
     for _ in range(2):
@@ -136,8 +122,8 @@ def test_disks_grow_and_keep_what_they_hold(store: AnyStore) -> None:
     check_image(root(store))
 
 
-def test_disks_never_shrink(store: AnyStore) -> None:
-    import_image(store)
+def test_disks_never_shrink(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, ssd_mib=100, hdd_mib=32)
     store.grow(VM, ssd_mib=64, hdd_mib=0)
     assert sizes(store) == (100, 32)
@@ -145,16 +131,16 @@ def test_disks_never_shrink(store: AnyStore) -> None:
     assert sizes(store) == (100, 64)
 
 
-def test_growing_makes_no_disk(store: AnyStore) -> None:
+def test_growing_makes_no_disk(store: Store, import_image: Callable[..., None]) -> None:
     store.grow(VM, ssd_mib=100, hdd_mib=32)
-    import_image(store)
+    import_image()
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
     store.grow(VM, ssd_mib=64, hdd_mib=32)
     assert sizes(store) == (64, None)
 
 
-def test_no_disk_grows_by_more_than_there_is_room_for(store: AnyStore) -> None:
-    import_image(store)
+def test_no_disk_grows_by_more_than_there_is_room_for(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
     for grow in (store.check_growth, store.grow):
         with pytest.raises(TemporaryError, match=r"can't grow the root disk.*not that much room"):
@@ -164,40 +150,34 @@ def test_no_disk_grows_by_more_than_there_is_room_for(store: AnyStore) -> None:
     assert sizes(store) == (64, 32)
 
 
-def test_a_disk_in_use_is_not_grown_under_its_guest(store: AnyStore) -> None:
-    import_image(store)
+def test_a_disk_in_use_is_not_grown_under_its_guest(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
-    guest = ["qemu-io", "-f", "qcow2", str(root(store))]
-    with subprocess.Popen(guest, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write("length\n")
-        process.stdin.flush()
-        assert "64 MiB" in process.stdout.readline()
+    with opened(root(store)) as process:
         with pytest.raises(TemporaryError, match="lock"):
             store.grow(VM, ssd_mib=100, hdd_mib=0)
         assert sizes(store) == (64, None)
-        process.stdin.write("quit\n")
+        process.communicate("quit\n")
     store.grow(VM, ssd_mib=100, hdd_mib=0)
     assert sizes(store) == (100, None)
 
 
-def test_without_its_template_no_disk(store: AnyStore) -> None:
+def test_without_its_template_no_disk(store: Store) -> None:
     with pytest.raises(PermanentError, match=f"image {IMAGE} is not in the store"):
         store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
     assert store.disks(VM).root is None
     store.remove(VM)
 
 
-def test_a_disk_smaller_than_its_image_would_cut_it_off(store: AnyStore) -> None:
-    import_image(store, size_mib=64)
+def test_a_disk_smaller_than_its_image_would_cut_it_off(store: Store, import_image: Callable[..., None]) -> None:
+    import_image(size_mib=64)
     with pytest.raises(PermanentError, match=r"takes 64 MiB, the VM's SSD has only 63 MiB"):
         store.create(VM, IMAGE, ssd_mib=63, hdd_mib=0)
 
 
-def test_a_template_in_use_stays(store: AnyStore) -> None:
-    import_image(store)
-    import_image(store, OTHER_IMAGE)
+def test_a_template_in_use_stays(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
+    import_image(OTHER_IMAGE)
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
     with pytest.raises(PermanentError, match=VM):
         store.remove_template(IMAGE)
@@ -208,8 +188,8 @@ def test_a_template_in_use_stays(store: AnyStore) -> None:
     assert store.templates() == frozenset()
 
 
-def test_removed_is_removed(store: AnyStore) -> None:
-    import_image(store)
+def test_removed_is_removed(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
     other = str(uuid.uuid4())
     store.create(other, IMAGE, ssd_mib=64, hdd_mib=32)
@@ -222,17 +202,17 @@ def test_removed_is_removed(store: AnyStore) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "x/y", VM.upper(), f"{VM}/..", f"{VM}\n"])
-def test_names_that_are_no_uuids_reach_no_file(store: AnyStore, name: str) -> None:
-    for act in (store.disks, store.remove, store.staging, store.has_template, store.remove_template):
+def test_names_that_are_no_uuids_reach_no_file(store: Store, name: str) -> None:
+    for act in (store.disks, store.remove, store.has_template, store.remove_template, store.drop_drafts):
         with pytest.raises(PermanentError, match="uuid"):
             act(name)
     with pytest.raises(PermanentError, match="uuid"):
         store.create(name, IMAGE, 64, 0)
 
 
-def test_many_clones_at_once_while_the_template_is_to_go(store: AnyStore) -> None:
+def test_many_clones_at_once_while_the_template_is_to_go(store: Store, import_image: Callable[..., None]) -> None:
     """Either the template goes first and there are no clones, or a clone is first and the template stays."""
-    import_image(store)
+    import_image()
     vms = [str(uuid.uuid4()) for _ in range(8)]
     refused: list[Exception] = []
 
@@ -255,14 +235,15 @@ def test_many_clones_at_once_while_the_template_is_to_go(store: AnyStore) -> Non
     assert len(refused) == (1 if clones else len(vms))
 
 
-def test_capacity_has_the_stores_identity(store: AnyStore) -> None:
+def test_capacity_has_the_stores_identity(store: Store) -> None:
     capacity = store.capacity()
     assert capacity.hdd is not None
     assert capacity.ssd.total_mib > 0
     assert capacity.ssd.store_id != capacity.hdd.store_id
+    assert store.store_ids() == (capacity.ssd.store_id, capacity.hdd.store_id)
 
 
-def test_disks_to_copy_into_are_empty_and_go_again(store: AnyStore) -> None:
+def test_disks_to_copy_into_are_empty_and_go_again(store: Store) -> None:
     store.prepare_arrival(VM, 64, 8)
     store.prepare_arrival(VM, 64, 8)
     assert sizes(store) == (64, 8)
@@ -274,7 +255,7 @@ def test_disks_to_copy_into_are_empty_and_go_again(store: AnyStore) -> None:
     store.drop_arrival(VM)
 
 
-def test_disks_that_have_arrived_stay(store: AnyStore) -> None:
+def test_disks_that_have_arrived_stay(store: Store) -> None:
     store.prepare_arrival(VM, 64, 8)
     store.keep_arrival(VM)
     assert not store.disks(VM).arriving
@@ -282,11 +263,17 @@ def test_disks_that_have_arrived_stay(store: AnyStore) -> None:
     assert sizes(store) == (64, 8)
 
 
-def test_disks_of_a_vm_are_not_taken_for_ones_to_copy_into(store: AnyStore) -> None:
-    import_image(store)
+def test_disks_of_a_vm_are_not_taken_for_ones_to_copy_into(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
     store.create(VM, IMAGE, 64, 8)
     with pytest.raises(PermanentError, match="there are disks of this VM"):
         store.prepare_arrival(VM, 64, 8)
     store.drop_arrival(VM)
     assert sizes(store) == (64, 8)
     assert not store.disks(VM).arriving
+
+
+def test_of_what_is_free_less_is_told_than_there_is_in_all(store: Store) -> None:
+    ssd = store.capacity().ssd
+    assert ssd.free_mib is not None
+    assert 0 < ssd.free_mib <= ssd.total_mib

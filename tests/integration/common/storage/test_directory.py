@@ -14,6 +14,7 @@ from common.errors import PermanentError, TemporaryError
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 from devcloud.waiting import wait_for
+from tests.integration.common.storage.disks import file_of
 
 IMAGE = "00000000-0000-4000-8000-00000000001a"
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
@@ -22,8 +23,8 @@ VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 def made(path: Path) -> DirectoryStore:
     """A store with a template."""
     store = DirectoryStore(StorageSettings(ssd_directory=path))
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(store.staging(IMAGE)), "64M"], check=True)
-    store.import_template(IMAGE, store.staging(IMAGE))
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path / "i"), "64M"], check=True)
+    store.publish(IMAGE, store.stage(IMAGE, path / "i"))
     return store
 
 
@@ -116,11 +117,11 @@ def test_a_process_killed_at_any_point_leaves_no_half_disk(tmp_path: Path) -> No
         process.stdout.close()
         root = store.disks(VM).root
         if root:
-            subprocess.run(["qemu-img", "check", "-q", str(root.path)], check=True)
+            subprocess.run(["qemu-img", "check", "-q", str(file_of(root))], check=True)
         store.create(VM, IMAGE, 64, 0)
         root = store.disks(VM).root
         assert root is not None
-        subprocess.run(["qemu-img", "check", "-q", str(root.path)], check=True)
+        subprocess.run(["qemu-img", "check", "-q", str(file_of(root))], check=True)
         wait_for("nothing of the VM", lambda: _removed(store), 30)
 
 

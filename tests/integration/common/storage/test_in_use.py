@@ -20,8 +20,8 @@ IMAGE = "00000000-0000-4000-8000-00000000001a"
 def store(tmp_path: Path) -> DirectoryStore:
     """A store with a VM that has two disks."""
     store = DirectoryStore(StorageSettings(ssd_directory=tmp_path / "ssd", hdd_directory=tmp_path / "hdd"))
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(store.staging(IMAGE)), "1M"], check=True)
-    store.import_template(IMAGE, store.staging(IMAGE))
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "ssd/i"), "1M"], check=True)
+    store.publish(IMAGE, store.stage(IMAGE, tmp_path / "ssd/i"))
     store.create(VM, IMAGE, 2, 2)
     return store
 

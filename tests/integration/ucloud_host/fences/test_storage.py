@@ -9,7 +9,6 @@ from common import keys
 from common.errors import Conflict, TemporaryError
 from common.schemas.host import HostStatus, StoreCapacity
 from common.schemas.vm import Placement, Role, Specs, VmRequest
-from common.storage import Capacities
 from common.store import Put, Store, absent, present
 from ucloud_host.fences import Answer, Silence, Word
 from ucloud_host.fences.storage import StorageFence
@@ -23,15 +22,20 @@ class Disks:
     """Disks that say what a test wants."""
 
     def __init__(self, ssd: StoreCapacity = SHARED, hdd: StoreCapacity | None = None) -> None:
-        self.capacities = Capacities(ssd, hdd)
+        self.stores = ssd, hdd
         self.in_use: dict[str, bool | None] = {}
         self.asked: list[str] = []
+        self.expelled: list[str] = []
         self.is_mounted = True
 
-    def capacity(self) -> Capacities:
+    def store_ids(self) -> tuple[str, str | None]:
         if not self.is_mounted:
             raise TemporaryError("is it mounted?")
-        return self.capacities
+        ssd, hdd = self.stores
+        return ssd.store_id, hdd.store_id if hdd else None
+
+    def expel(self, vm_uuid: str) -> None:
+        self.expelled.append(vm_uuid)
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
         self.asked.append(vm_uuid)
@@ -55,7 +59,7 @@ def _ask(store: Store, disks: Disks, status: HostStatus | None = STATUS) -> Answ
 def test_yes_where_no_disk_is_locked(store: Store) -> None:
     disks, placed = Disks(), {_place(store), _place(store)}
     assert str(_ask(store, disks)) == "yes: nobody uses the disks of its HA VMs (2)"
-    assert set(disks.asked) == placed
+    assert set(disks.asked) == set(disks.expelled) == placed
 
 
 @pytest.mark.parametrize(("in_use", "word"), [(True, Word.NO), (None, Word.UNKNOWN)])
@@ -74,7 +78,7 @@ def test_only_ha_vms_that_are_there_to_run_are_asked_about(store: Store) -> None
     _place(store, role=Role.INCOMING)
     _place(store, role=Role.LEFT)
     assert str(_ask(store, disks)) == "yes: there is no HA VM on it"
-    assert disks.asked == []
+    assert disks.asked == disks.expelled == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,200 @@
+"""What is done with the images of RBD, each in one call. For the process of a child: hands.py.
+
+An image may be left in part when such a process is ended: whoever calls must know it for one that is not whole.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import rbd
+
+from common.ceph.access import Cluster
+from common.errors import TemporaryError
+
+SNAPSHOT = "template"
+"""The snapshot of a template, from which its clones are made."""
+
+_FEATURES = (
+    rbd.RBD_FEATURE_LAYERING
+    | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
+    | rbd.RBD_FEATURE_OBJECT_MAP
+    | rbd.RBD_FEATURE_FAST_DIFF
+    | rbd.RBD_FEATURE_DEEP_FLATTEN
+)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A pool: what its images hold, and how much more it takes, in bytes of data (not of copies)."""
+
+    stored_bytes: int
+    free_bytes: int
+
+
+def names(cluster: Cluster, pool: str) -> list[str]:
+    """All images of a pool."""
+    return [str(name) for name in rbd.RBD().list(cluster.pool(pool))]
+
+
+def sizes(cluster: Cluster, images: tuple[tuple[str, str], ...]) -> tuple[int | None, ...]:
+    """The size in bytes of each image, by its pool and name; None where there is none."""
+    return tuple(_size(cluster, pool, name) for pool, name in images)
+
+
+def _size(cluster: Cluster, pool: str, name: str) -> int | None:
+    with _opened(cluster, pool, name, read_only=True) as image:
+        return int(image.size()) if image else None
+
+
+def create(cluster: Cluster, pool: str, name: str, size_bytes: int) -> None:
+    """Make an empty image; one of that name is fine."""
+    with suppress(rbd.ImageExists):
+        rbd.RBD().create(cluster.pool(pool), name, size_bytes, old_format=False, features=_FEATURES)
+
+
+def seal(cluster: Cluster, pool: str, name: str) -> None:
+    """Make the snapshot of an image that clones are made from, and protect it."""
+    with rbd.Image(cluster.pool(pool), name) as image:
+        with suppress(rbd.ImageExists):
+            image.create_snap(SNAPSHOT)
+        if not image.is_protected_snap(SNAPSHOT):
+            image.protect_snap(SNAPSHOT)
+
+
+def clone(cluster: Cluster, pool: str, template: str, name: str, size_bytes: int) -> None:
+    """Clone a sealed image into the same pool, with a size of its own."""
+    ioctx = cluster.pool(pool)
+    rbd.RBD().clone(ioctx, template, SNAPSHOT, ioctx, name, features=_FEATURES)
+    with rbd.Image(ioctx, name) as image:
+        if image.size() != size_bytes:
+            image.resize(size_bytes)
+
+
+def resize(cluster: Cluster, pool: str, name: str, size_bytes: int) -> None:
+    """Grow an image that nobody has open; TemporaryError when somebody does."""
+    with _opened(cluster, pool, name, read_only=True) as image:
+        if image and _watchers(image):
+            raise TemporaryError("can't grow the disk: a guest holds its lock")
+    with rbd.Image(cluster.pool(pool), name) as image:
+        if image.size() < size_bytes:
+            image.resize(size_bytes)
+
+
+def remove(cluster: Cluster, pool: str, name: str) -> None:
+    """Remove an image; none is fine. Whoever has it open is expelled; TemporaryError while clones rest on it.
+
+    Without that, a client that was killed would be waited for, for 30 seconds.
+    """
+
+    def go_on(_done: int, _total: int) -> int:
+        cluster.tell_progress()
+        return 0
+
+    expel(cluster, pool, name)
+    ioctx = cluster.pool(pool)
+    with _opened(cluster, pool, name, read_only=False) as image:
+        for snapshot in list(image.list_snaps()) if image else []:
+            if snapshot["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
+                if image.is_protected_snap(snapshot["name"]):
+                    image.unprotect_snap(snapshot["name"])
+                image.remove_snap(snapshot["name"])
+    try:
+        with suppress(rbd.ImageNotFound):
+            rbd.RBD().remove(ioctx, name, on_progress=go_on)
+        # librbd moves it to the trash first; there it is left when the client is killed.
+        for entry in rbd.RBD().trash_list(ioctx):
+            if entry["name"] == name:
+                rbd.RBD().trash_remove(ioctx, entry["id"], force=True, on_progress=go_on)
+        # Where the pool is so full that it has no room for its first trash, librbd says that there is no such image.
+        if _size(cluster, pool, name) is not None:
+            raise TemporaryError(f"the image {pool}/{name} could not be removed: {why_stuck(cluster, pool)}")
+    except rbd.ImageBusy as error:
+        raise TemporaryError("somebody still has the disk open") from error
+    except rbd.ImageHasSnapshots as error:
+        raise TemporaryError("disks rest on the image") from error
+
+
+def children(cluster: Cluster, pool: str, name: str) -> list[str]:
+    """The names of the images that rest on a sealed one."""
+    try:
+        with rbd.Image(cluster.pool(pool), name, snapshot=SNAPSHOT, read_only=True) as image:
+            return [str(child["image"]) for child in image.list_children2()]
+    except rbd.ImageNotFound:  # of the image, or of the snapshot
+        return []
+
+
+def users(cluster: Cluster, pool: str, name: str) -> list[str]:
+    """Who has an image open to write to it, or holds its lock: the address of each client, with its nonce.
+
+    Of one that has died its lock may be left; one that has died or is frozen has it open for 30 seconds more.
+    """
+    with _opened(cluster, pool, name, read_only=True) as image:
+        return sorted(_watchers(image) | {address for _, _, address in _lockers(image)}) if image else []
+
+
+def expel(cluster: Cluster, pool: str, name: str) -> list[str]:
+    """Have the cluster take nothing more from whoever uses an image, and break their locks; returns whom.
+
+    From now on the OSDs refuse what those clients send, as far as it comes after anything that others send.
+    """
+    expelled = users(cluster, pool, name)
+    for address in expelled:
+        command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address}
+        status, _, said = cluster.rados().mon_command(json.dumps(command), b"")
+        if status:
+            raise TemporaryError(f"the Ceph cluster does not cut off {address}: {said}")
+    if expelled:
+        cluster.rados().wait_for_latest_osdmap()
+        with _opened(cluster, pool, name, read_only=False) as image:
+            for client, cookie, address in _lockers(image) if image else []:
+                if address in expelled:
+                    image.break_lock(client, cookie)
+    return expelled
+
+
+@contextmanager
+def _opened(cluster: Cluster, pool: str, name: str, *, read_only: bool) -> Iterator[Any]:
+    """The image; None where there is none."""
+    try:
+        image = rbd.Image(cluster.pool(pool), name, read_only=read_only)
+    except rbd.ImageNotFound:
+        yield None
+        return
+    with image:
+        yield image
+
+
+def _watchers(image: Any) -> set[str]:
+    return {str(watcher["addr"]) for watcher in image.watchers_list()}
+
+
+def _lockers(image: Any) -> list[tuple[str, str, str]]:
+    """Who holds the lock of an image: client, cookie and address of each."""
+    held = image.list_lockers()
+    return [(str(client), str(cookie), str(address)) for client, cookie, address in held["lockers"]] if held else []
+
+
+def why_stuck(cluster: Cluster, pool: str) -> str:
+    """Why a pool takes nothing, as far as its cluster says; empty where it does not."""
+    cluster.pool(pool)
+    return f"the pool {pool} of the Ceph cluster is full" if pool in cluster.full_pools() else ""
+
+
+def identity(cluster: Cluster, pool: str) -> str:
+    """What tells a pool from every other one, on any cluster."""
+    return f"{cluster.rados().get_fsid()}/{cluster.pool(pool).get_pool_id()}"
+
+
+def room(cluster: Cluster, pool: str) -> Room:
+    """How full a pool is; TemporaryError when the cluster does not know, as without a manager."""
+    status, out, said = cluster.rados().mon_command(json.dumps({"prefix": "df", "format": "json"}), b"")
+    if status:
+        raise TemporaryError(f"the cluster does not tell how much room there is: {said}")
+    for found in json.loads(out)["pools"]:
+        if found["name"] == pool and found["stats"].get("max_avail"):
+            stored = found["stats"].get("stored", 0)
+            return Room(int(stored), int(found["stats"]["max_avail"]))
+    raise TemporaryError(f"the cluster does not tell how much room there is in pool {pool}: does its manager run?")

@@ -1,0 +1,213 @@
+"""What is the Ceph store's own: names in the cluster, locks, clients that are cut off, processes killed halfway."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import PermanentError, TemporaryError
+from common.settings import StorageSettings
+from common.storage import RbdDisk
+from common.storage.rbd import RbdStore
+from devcloud.ceph import CephCluster
+from devcloud.waiting import wait_for
+from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, opened, prepare, qemu_io, root
+
+
+@pytest.fixture
+def store(rbd_settings: StorageSettings, tmp_path: Path) -> Iterator[RbdStore]:
+    """A store with a template."""
+    made = RbdStore(rbd_settings)
+    import_image(made, tmp_path)
+    yield made
+    made.close()
+
+
+def test_disks_are_clones_in_the_pools_of_their_kinds(store: RbdStore, ceph: CephCluster) -> None:
+    store.create(VM, IMAGE, 100, 8)
+    (template,) = (name for name in ceph.rbd("ls", "ssd").split() if name.startswith(f"template-{IMAGE}-"))
+    assert ceph.rbd("children", f"ssd/{template}@template").split() == [f"ssd/vm-{VM}-root"]
+    assert ceph.rbd("ls", "hdd").split() == [f"vm-{VM}-hdd"]
+    assert "exclusive-lock" in ceph.rbd("info", f"ssd/vm-{VM}-root")
+    assert "protected: True" in ceph.rbd("info", f"ssd/{template}@template")
+
+
+def test_nothing_is_left_of_what_was_removed(store: RbdStore, ceph: CephCluster) -> None:
+    store.create(VM, IMAGE, 100, 8)
+    store.remove(VM)
+    store.remove_template(IMAGE)
+    for pool in ("ssd", "hdd"):
+        assert ceph.rbd("ls", pool).split() == []
+        assert ceph.rbd("trash", "ls", "--all", pool).split() == []
+        assert {name for name in ceph.objects(pool) if name.startswith(("rbd_data", "rbd_header", "rbd_id"))} == set()
+
+
+def test_hosts_that_share_pools_agree_on_their_identity(store: RbdStore, rbd_settings: StorageSettings) -> None:
+    other = RbdStore(rbd_settings)
+    mine, theirs = store.capacity(), other.capacity()
+    assert mine.ssd.store_id == theirs.ssd.store_id
+    assert mine.hdd is not None
+    assert mine.hdd.store_id != mine.ssd.store_id
+    assert other.templates() == {IMAGE}
+
+
+def test_without_a_pool_for_hdds_there_are_none(rbd_settings: StorageSettings, tmp_path: Path) -> None:
+    store = RbdStore(rbd_settings.model_copy(update={"rbd_hdd_pool": None}))
+    import_image(store, tmp_path)
+    assert store.capacity().hdd is None
+    with pytest.raises(PermanentError, match="no store for HDDs"):
+        store.create(VM, IMAGE, 64, 32)
+
+
+def test_a_pool_that_is_not_there_is_named(rbd_settings: StorageSettings) -> None:
+    store = RbdStore(rbd_settings.model_copy(update={"rbd_ssd_pool": "nvme"}))
+    with pytest.raises(TemporaryError, match="no pool nvme"):
+        store.disks(VM)
+
+
+def test_a_client_without_its_key_is_told_so(rbd_settings: StorageSettings, tmp_path: Path) -> None:
+    store = RbdStore(rbd_settings.model_copy(update={"rbd_keyring": tmp_path / "none"}))
+    for call in (lambda: store.disks(VM), store.secrets):
+        with pytest.raises(TemporaryError, match=r"storage.rbd_keyring: .*/none: No such file"):
+            call()
+    store.close()
+
+
+def test_the_key_is_the_hypervisor_s_secret_and_is_in_no_text(store: RbdStore, rbd_settings: StorageSettings) -> None:
+    (secret,) = store.secrets()
+    assert rbd_settings.rbd_keyring
+    assert len(secret.value) == 28
+    assert str(secret.value) not in repr(secret)
+    store.create(VM, IMAGE, 64, 0)
+    disk = root(store)
+    assert isinstance(disk, RbdDisk)
+    assert (disk.secret_uuid, disk.client) == (secret.uuid, "ucloud")
+
+
+def test_a_disk_is_in_use_while_qemu_has_it_open(store: RbdStore) -> None:
+    store.create(VM, IMAGE, 64, 8)
+    hdd = store.disks(VM).hdd
+    assert hdd
+    for disk in (root(store), hdd):
+        assert store.is_in_use(VM) is False
+        with opened(disk) as process:
+            assert store.is_in_use(VM) is True
+            process.communicate("quit\n")
+    assert store.is_in_use(VM) is False
+
+
+def test_who_is_expelled_writes_no_more_and_another_does(store: RbdStore) -> None:
+    store.create(VM, IMAGE, 64, 0)
+    with opened(root(store)) as old:
+        assert old.stdin is not None
+        assert old.stdout is not None
+        old.stdin.write("write -P 1 0 64k\n")
+        old.stdin.flush()
+        while "wrote" not in old.stdout.readline():
+            pass
+        # Frozen, it does not even hear of it.
+        os.kill(old.pid, signal.SIGSTOP)
+        store.expel(VM)
+        assert store.is_in_use(VM) is False
+        qemu_io(root(store), "write -P 2 0 64k")
+        os.kill(old.pid, signal.SIGCONT)
+        said, _ = old.communicate("write -P 3 0 64k\nflush\nquit\n", timeout=60)
+        assert "wrote" not in said
+    assert holds(root(store), 2)
+
+
+def test_a_guest_that_was_killed_is_in_nobodys_way(store: RbdStore) -> None:
+    store.create(VM, IMAGE, 64, 0)
+    with opened(root(store)) as guest:
+        assert guest.stdin is not None
+        assert guest.stdout is not None
+        guest.stdin.write("write -P 1 0 64k\n")
+        guest.stdin.flush()
+        while "wrote" not in guest.stdout.readline():
+            pass
+        guest.kill()
+        guest.wait()
+    store.expel(VM)
+    assert store.is_in_use(VM) is False
+    qemu_io(root(store), "write -P 2 0 64k")
+    with opened(root(store)) as guest:
+        guest.kill()
+        guest.wait()
+        store.remove(VM)
+    assert store.vms() == frozenset()
+
+
+_CREATE_FOR_EVER = """
+import sys
+from common.settings import StorageSettings
+from common.storage.rbd import RbdStore
+store = RbdStore(StorageSettings.model_validate_json(sys.argv[1]))
+print("go", flush=True)
+while True:
+    store.create(sys.argv[2], sys.argv[3], 100, 8)
+    store.remove(sys.argv[2])
+"""
+
+
+def test_a_process_killed_at_any_point_leaves_no_half_disk(store: RbdStore, rbd_settings: StorageSettings) -> None:
+    for attempt in range(5):
+        arguments = [rbd_settings.model_dump_json(), VM, IMAGE]
+        with subprocess.Popen([sys.executable, "-c", _CREATE_FOR_EVER, *arguments], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"go\n"
+            threading.Event().wait(0.3 + 0.06 * attempt)
+            process.kill()
+        disks = store.disks(VM)
+        assert disks.root is None or (disks.root.size_mib == 100 and holds(disks.root, 0xAB))
+        store.create(VM, IMAGE, 100, 8)
+        assert root(store).size_mib == 100
+        assert holds(root(store), 0xAB)
+        store.remove(VM)
+        assert store.vms() == frozenset()
+
+
+_IMPORT = """
+import sys, pathlib
+from common.settings import StorageSettings
+from common.storage.rbd import RbdStore
+store = RbdStore(StorageSettings.model_validate_json(sys.argv[1]))
+print("go", flush=True)
+store.publish(sys.argv[2], store.stage(sys.argv[2], pathlib.Path(sys.argv[3])))
+"""
+
+
+def test_an_import_killed_at_any_point_leaves_no_half_template(
+    store: RbdStore, rbd_settings: StorageSettings, ceph: CephCluster, tmp_path: Path
+) -> None:
+    prepared = prepare(tmp_path / "big.qcow2", size_mib=256)
+    qemu_io(prepared, "write -P 0xcd 1M 200M")
+    image = str(uuid.uuid4())
+    for attempt in range(4):
+        arguments = [rbd_settings.model_dump_json(), image, str(prepared)]
+        with subprocess.Popen([sys.executable, "-c", _IMPORT, *arguments], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"go\n"
+            threading.Event().wait(0.2 + 0.15 * attempt)
+            process.kill()
+        if store.has_template(image):
+            store.create(VM, image, 256, 0)
+            assert "Pattern verification failed" not in qemu_io(root(store), "read -P 0xcd 200M 1M")
+            store.remove(VM)
+            store.remove_template(image)
+        # The qemu-img of the process that was killed may still be at it.
+        wait_for("nothing of it", lambda: _dropped(store, image), 60)
+    assert {name for name in ceph.rbd("ls", "ssd").split() if image in name} == set()
+
+
+def _dropped(store: RbdStore, image: str) -> bool:
+    try:
+        store.drop_drafts(image)
+    except TemporaryError:
+        return False
+    return image not in store.drafts()

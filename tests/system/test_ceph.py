@@ -1,0 +1,159 @@
+"""A cloud whose hosts share a Ceph: images and disks are in it and nowhere else, and go with what they are for."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devcloud import first_vm, processes
+from devcloud.ceph import ADMIN, CLIENT
+from devcloud.cloud import Cloud, Shape
+from devcloud.waiting import wait_for
+from tests.system import world
+from tests.system.conftest import kept_logs
+from tests.system.test_moves import Guest
+
+BOOT_S = 180
+
+
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[Cloud]:
+    """Two hosts with one Ceph."""
+    cloud = Cloud(f"ceph-{os.getpid()}", Shape(hosts=2, ceph=True, alive_ttl_s=10))
+    try:
+        cloud.up()
+        yield cloud
+    finally:
+        kept_logs(cloud)
+        cloud.down()
+
+
+def rbd(cloud: Cloud, *arguments: str) -> str:
+    """What the program rbd says to Ceph's admin."""
+    command = ["rbd", "--conf", str(cloud.ceph.conf), "--id", ADMIN, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def in_pools(cloud: Cloud) -> set[str]:
+    """All images of RBD."""
+    return {f"{pool}/{image}" for pool in ("ssd", "hdd") for image in rbd(cloud, "ls", pool).split()}
+
+
+def test_a_vm_lives_in_ceph_and_leaves_nothing(cloud: Cloud) -> None:
+    def ucloud(*arguments: str) -> str:
+        return first_vm.ucloud(cloud, *arguments)
+
+    assert in_pools(cloud) == set()
+    image = first_vm.import_image(cloud)
+    (template,) = in_pools(cloud)
+    assert template.startswith("ssd/template-")
+
+    ucloud(
+        "vm", "create", "--name", "web", "--image", image, "--cpu", "1", "--ram", "96MiB", "--ssd", "1", "--hdd", "1"
+    )
+    guest = Guest(cloud, ucloud, "web", json.loads(ucloud("vm", "show", "web", "-o", "json"))["uuid"])
+    root, hdd = f"ssd/vm-{guest.uuid}-root", f"hdd/vm-{guest.uuid}-hdd"
+    assert in_pools(cloud) == {template, root, hdd}
+    assert rbd(cloud, "children", "--all", f"{template}@template").split() == [root]
+    guest.wait_boot()
+
+    # QEMU has the key, and nobody sees it.
+    key = rbd_key(cloud)
+    for pid in world.qemu_pids(cloud, guest.uuid):
+        assert f"rbd:{root}" in command_line(pid) or root.partition("/")[2] in command_line(pid)
+        assert key not in command_line(pid)
+        assert key not in Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    host = guest.host
+    assert key not in world.virsh(cloud, host, "dumpxml", "--security-info", f"ucloud-{guest.uuid}")
+    for log in (*cloud.services.log_directory.iterdir(), *cloud.data.glob("h*/libvirt/**/*.log")):
+        assert key not in log.read_text(errors="replace"), log
+
+    # It moves while it runs, and its disks stay where they are.
+    boot_id = guest.ask_boot_id()
+    other = next(each.name for each in cloud.hosts if each.name != host)
+    ucloud("vm", "migrate", "web", "--to", other)
+    assert guest.host == other
+    assert guest.ask_boot_id() == boot_id
+    assert in_pools(cloud) == {template, root, hdd}
+
+    # It grows while it runs.
+    ucloud("vm", "resize", "web", "--ssd", "2")
+    wait_for("a larger disk", lambda: json.loads(rbd(cloud, "info", root, "--format", "json"))["size"] == 2 << 30, 60)
+
+    ucloud("vm", "delete", "web")
+    wait_for("its disks to go", lambda: in_pools(cloud) == {template}, 60)
+    ucloud("image", "delete", image)
+    wait_for("the image to go", lambda: in_pools(cloud) == set(), 60)
+    assert rbd(cloud, "trash", "ls", "--all", "ssd").split() == []
+
+
+def test_a_host_that_stands_still_loses_its_disks_and_its_vm_runs_elsewhere(cloud: Cloud) -> None:
+    """In a directory, whoever holds the lock of a disk keeps it; in a Ceph it is taken from a guest that hangs."""
+
+    def ucloud(*arguments: str) -> str:
+        return first_vm.ucloud(cloud, *arguments)
+
+    image = first_vm.import_image(cloud)
+    ucloud("vm", "create", "--name", "moved", "--image", image, "--cpu", "1", "--ram", "96MiB", "--ssd", "1")
+    guest = Guest(cloud, ucloud, "moved", json.loads(ucloud("vm", "show", "moved", "-o", "json"))["uuid"])
+    guest.wait_boot()
+    frozen, qemu = guest.host, world.qemu_pids(cloud, guest.uuid)
+    pids = cloud.network.host_pids(frozen)
+    assert qemu <= pids
+    processes.send(pids, signal.SIGSTOP)
+    try:
+        wait_for("another host for it", lambda: guest.host != frozen, 120, interval_s=0.5)
+        wait_for("a guest there", lambda: guest.show()["status"] == "RUNNING", 120, interval_s=0.5)
+        shown = json.loads(ucloud("host", "show", frozen, "-o", "json"))
+        assert shown["status"] == "DEAD", shown
+        assert all(map(processes.is_alive, qemu)), "it has not ended, it has only lost its disk"
+    finally:
+        processes.send(pids, signal.SIGCONT)
+    processes.wait_until_gone(qemu, 30)
+    guest.wait_boot()
+    assert guest.host != frozen
+    assert len(world.qemu_pids(cloud, guest.uuid)) == 1
+    cloud.wait_ready()
+    ucloud("vm", "delete", "moved")
+    ucloud("image", "delete", image)
+    wait_for("nothing left", lambda: in_pools(cloud) == set(), 60)
+
+
+def rbd_key(cloud: Cloud) -> str:
+    """The key of the hosts' client."""
+    text = cloud.ceph.keyring(CLIENT).read_text()
+    return next(line.split(" = ")[1] for line in text.splitlines() if line.startswith("key"))
+
+
+def command_line(pid: int) -> str:
+    """The arguments of a process."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+@pytest.mark.parametrize("daemon", ["ceph-osd", "ceph-mon"])
+def test_a_vm_that_is_started_while_ceph_hangs_runs_when_it_is_back(cloud: Cloud, daemon: str) -> None:
+    def ucloud(*arguments: str) -> str:
+        return first_vm.ucloud(cloud, *arguments)
+
+    def vm() -> dict[str, Any]:
+        shown: dict[str, Any] = json.loads(ucloud("vm", "show", "late", "-o", "json"))
+        return shown
+
+    image = first_vm.import_image(cloud)
+    cloud.pause(daemon)
+    try:
+        sizes = ("--cpu", "1", "--ram", "96MiB", "--ssd", "1")
+        ucloud("vm", "create", "--name", "late", "--image", image, *sizes, "--no-wait")
+        if daemon == "ceph-osd":
+            wait_for("the reason", lambda: "does not answer" in str(vm()["reason"]), 90, interval_s=1)
+    finally:
+        cloud.resume(daemon)
+    wait_for("the VM", lambda: vm()["status"] == "RUNNING", 120, interval_s=1)
+    ucloud("vm", "delete", "late")
+    ucloud("image", "delete", image)
+    wait_for("nothing left", lambda: in_pools(cloud) == set(), 60)
