@@ -16,15 +16,15 @@ from ucloud_vm.run_directory import RunDirectory
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 _LISTEN = """
 import signal, socket, sys, pathlib
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+# Waited for: a handler would not be run if the signal came just before the process slept.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 path = pathlib.Path(sys.argv[1])
 path.unlink(missing_ok=True)
 with socket.socket(socket.AF_UNIX) as display:
     display.bind(str(path))
     display.listen(8)
     print("listening", flush=True)
-    while True:
-        display.accept()
+    signal.sigwait({signal.SIGTERM})
 """
 
 
