@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from common import log, settings, systemd
@@ -46,6 +47,8 @@ class Daemon:
         self._threads: list[threading.Thread] = []
         self._at_stop: list[Callable[[], None]] = [self.stop.set]
         self._failed = False
+        self._woken, self._waker = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._waker, False)
 
     def cache(self, prefix: str, kind: type[R]) -> Cache[R]:
         """A cache of `prefix`, watched by /healthz; it starts with `start`."""
@@ -78,6 +81,14 @@ class Daemon:
         """Ask everything to end."""
         for action in self._at_stop:
             action()
+        with suppress(BlockingIOError):
+            os.write(self._waker, b"\0")
+
+    def end_at_signals(self) -> None:
+        """End at SIGTERM and SIGINT; for the main thread."""
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.end())
 
     def run(self) -> int:
         """Serve until a signal or a failure; returns the exit status."""
@@ -85,7 +96,9 @@ class Daemon:
         server = serve(self.http, self.settings.health.address, self.port)
         systemd.notify("READY=1")
         _log.info("%s started, health on [%s]:%d", self.name, self.settings.health.address, self.port)
-        self.stop.wait()
+        while not self.stop.is_set():
+            # Not a lock: a signal that came just before it was slept on would be handled when somebody releases it.
+            os.read(self._woken, 1)
         systemd.notify("STOPPING=1")
         self._wait_for_threads()
         server.shutdown()
@@ -118,8 +131,7 @@ def main(name: str, default_port: int, wire: Callable[[Daemon], None]) -> None:
         configuration = settings.load(os.environ)
         log.set_up(configuration.log.level, configuration.log.format == "json")
         daemon = Daemon(name, configuration, default_port)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: daemon.end())
+        daemon.end_at_signals()
         faulthandler.register(signal.SIGUSR1)  # writes what each thread is at to stderr, also when all of them hang
         wire(daemon)
     except UcloudError as error:  # the settings, or something that the daemon can't do without
