@@ -96,6 +96,8 @@ class State:
         self.projects = self._cache(keys.PROJECT, Project)
         self.sessions = self._cache(keys.SESSION, Session)
         self.logins = Counter("ucloud_logins_total", "Tries to log in", ["result"], registry=self.metrics.registry)
+        for result in ("done", "refused", "held off"):
+            self.logins.labels(result)
         self.people = self._cache(keys.PERSON, Person)
         self.users = Users(self.store, configuration.ldap)
         self.otp = OtpClient(configuration.otp)

@@ -73,7 +73,7 @@ def _look_at_images_of(
     if cached := files.get(file_key):
         wanted = (cached.record.owner, cached.record.name)
         for key, request in requests.records().items():
-            if (request.record.uploaded_by, request.record.file) == wanted:
+            if (request.record.uploaded_by or request.record.owner, request.record.file) == wanted:
                 look(keys.last_part(key))
 
 

@@ -341,11 +341,18 @@ def test_it_describes_itself(served: DaemonProcess) -> None:
     )
     below_a_vm = ("log", "screenshot", "console", "start", "stop", "suspend", "resume", "reboot", "migrate", "why")
     assert set(document["paths"]) == {
-        *(f"/v1/{each}" for each in ("session", *with_uuids, "host", "user", "project", "rebalance", "doctor")),
+        *(f"/v1/{each}" for each in ("session", *with_uuids, "host", "user", "project", "file", "rebalance", "doctor")),
         *things,
         *("/v1/vm/{uuid}/port", "/v1/vm/{uuid}/port/{id}"),
         *("/v1/project/{name}/member", "/v1/project/{name}/member/{user}"),
         *("/v1/user/{name}/ssh-key", "/v1/user/{name}/ssh-key/{key_name}"),
+        *(
+            "/v1/user/{name}/session",
+            "/v1/user/{name}/session/{id}",
+            "/v1/user/{name}/logins",
+            "/v1/user/{name}/lockout",
+        ),
+        *("/v1/file/{owner}/{name}", "/v1/file/{owner}/{name}/upload"),
         *(f"{thing}/events" for thing in things),
         *(f"/v1/vm/{{uuid}}/{each}" for each in below_a_vm),
         *(f"/v1/host/{{name}}/{each}" for each in ("drain", "confirm-dead")),

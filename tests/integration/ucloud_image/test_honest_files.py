@@ -140,7 +140,7 @@ def test_what_is_not_allowed_of_an_honest_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(Refused, match="it holds 1 internal snapshots"):
         _check(path)
     secret = "secret,id=key,data=abc"
-    encryption = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10"
+    encryption = "encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=200"
     qemu_img("create", "-f", "qcow2", "--object", secret, "-o", encryption, tmp_path / "luks.qcow2", "1M")
     with pytest.raises(Refused, match="it is encrypted"):
         _check(tmp_path / "luks.qcow2")
