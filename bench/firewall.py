@@ -21,6 +21,7 @@ from bench import report
 from bench.report import Row
 from common.schemas.network import Protocol
 from common.schemas.port import eui64, mac_of
+from devcloud.waiting import wait_for
 from tests.integration.ucloud_firewall.namespace import Namespace
 from ucloud_firewall.kernel import Kernel
 from ucloud_firewall.nft import NftRenderer
@@ -31,6 +32,7 @@ _PREFIX, _LINK = IPv6Network("2001:db8::/64"), IPv6Network("fe80::/64")
 _NOTHING = (Batch("", "flush ruleset\n"),)
 _PACKETS = 20_000
 _STREAM_S = 1.0
+_READY_S = 30.0
 _SENDER = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -186,8 +188,8 @@ def _plug(namespace: Namespace, port: PortRights, other: PortRights) -> "subproc
     # Its own namespace ends with it.
     guest = namespace.do(lambda: subprocess.Popen(["unshare", "--net", "sleep", "600"]))
     outside = namespace.run("readlink", "/proc/thread-self/ns/net")
-    while namespace.run("readlink", f"/proc/{guest.pid}/ns/net") == outside:
-        time.sleep(0.01)
+    where = ("readlink", f"/proc/{guest.pid}/ns/net")
+    wait_for("the guest's namespace", lambda: namespace.run(*where) != outside, _READY_S)
     namespace.ip(
         f"link add {port.tap} type veth peer name eth0 address {port.mac} netns {guest.pid}",
         f"link set {port.tap} master ucbr1 addrgenmode none up",

@@ -7,6 +7,8 @@ links, addresses and routes. That is the baseline: what the kernel takes, with n
 """
 
 import argparse
+import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -255,8 +257,14 @@ def _change(bench: Bench, number: int) -> tuple[float, float, float, float]:
 
 
 def _idle_percent(pid: int, idle_s: float) -> float:
+    """What a process takes of a core while nothing happens; RuntimeError when it ends meanwhile."""
     before = memory.cpu_s(pid)
-    time.sleep(idle_s)
+    descriptor = os.pidfd_open(pid)
+    try:
+        if select.select([descriptor], [], [], idle_s)[0]:
+            raise RuntimeError(f"process {pid} ended while it was measured")
+    finally:
+        os.close(descriptor)
     return (memory.cpu_s(pid) - before) / idle_s * 100
 
 

@@ -1,8 +1,6 @@
 """A host with ucloud-firewall on it, in a namespace; the test is the scheduler, the API and ucloud-net."""
 
-import contextlib
 import socket
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Network
@@ -24,55 +22,14 @@ from common.store import Delete, Operation, Put, Store, unchanged
 from devcloud.errors import DeadlineExceeded
 from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess
+from tests.integration.relay import Relay
 from tests.integration.ucloud_firewall import frames as f
 from tests.integration.ucloud_firewall.namespace import Namespace, Wire
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 HOST = "h1"
 SOON_S = 10.0
-_CHUNK_BYTES = 65536
 _ACK, _SYN = 0x10, 0x02
-
-
-class Relay:
-    """Listens on ::1 of a namespace and passes everything on to an endpoint of this test's own."""
-
-    def __init__(self, namespace: Namespace, endpoint: str) -> None:
-        host, _, port = endpoint.rpartition(":")
-        self._upstream = (host.strip("[]"), int(port))
-        self._listener = namespace.do(lambda: socket.create_server(("::1", 0), family=socket.AF_INET6))
-        self._sockets: list[socket.socket] = []
-        # This thread's namespace is that of whoever starts it.
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    @property
-    def endpoint(self) -> str:
-        """Where clients in the namespace connect."""
-        return f"[::1]:{self._listener.getsockname()[1]}"
-
-    def close(self) -> None:
-        """End all connections."""
-        self._listener.close()
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._upstream)
-                self._sockets += [client, server]
-                for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
-
-
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(_CHUNK_BYTES):
-            target.sendall(chunk)
-        target.shutdown(socket.SHUT_WR)
 
 
 def network(number: int, *, isolated: bool = False, prefix: str | None = None) -> NetworkRequest:
@@ -98,9 +55,11 @@ class Rig:
     def __init__(self, store: Store, endpoint: str, directory: Path) -> None:
         self.store = store
         self.namespace = Namespace()
-        self.relay = Relay(self.namespace, endpoint)
+        listener = self.namespace.do(lambda: socket.create_server(("::1", 0), family=socket.AF_INET6))
+        etcd = f"[::1]:{listener.getsockname()[1]}"
+        self.relay = Relay(listener, endpoint)
         self.namespace.sysctl(bridge__bridge_nf_call_iptables=0, bridge__bridge_nf_call_ip6tables=0)
-        environment = {"UCLOUD_ETCD_ENDPOINTS": self.relay.endpoint, "UCLOUD_HOST_NAME": HOST}
+        environment = {"UCLOUD_ETCD_ENDPOINTS": etcd, "UCLOUD_HOST_NAME": HOST}
         self._log = directory / "firewall.log"
         self.daemon = self.namespace.do(lambda: DaemonProcess("ucloud_firewall", self._log, environment))
         self.guests: dict[str, Wire] = {}

@@ -30,6 +30,7 @@ from common.schemas.port import Port, eui64
 from common.schemas.vm import Placement, Specs, VmRequest
 from common.store import Delete, Put, Store, present, unchanged
 from devcloud.waiting import wait_for
+from tests.integration.relay import Relay
 from tests.unit.ucloud_ipam.guests import dhcpv6, option6
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -62,45 +63,6 @@ def run_in(namespace: str, action: Callable[[], T]) -> T:
     thread.start()
     thread.join()
     return results[0]
-
-
-class Relay:
-    """Passes what comes to a unix socket on to a TCP endpoint."""
-
-    def __init__(self, path: Path, endpoint: str) -> None:
-        host, _, port = endpoint.rpartition(":")
-        self._upstream = (host.strip("[]"), int(port))
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(str(path))
-        self._listener.listen()
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close(self) -> None:
-        """End it, and what goes through it."""
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._upstream)
-                self._sockets += [client, server]
-                for one, other in ((client, server), (server, client)):
-                    threading.Thread(target=_copy, args=(one, other), daemon=True).start()
-
-
-def _copy(source: socket.socket, to: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(65536):
-            to.sendall(chunk)
-        to.shutdown(socket.SHUT_WR)
 
 
 class Guest:
@@ -253,7 +215,10 @@ class Rig:
         self.host = f"ucipam{os.getpid()}"
         self.log = directory / "ucloud-ipam.log"
         self._directory = directory
-        self._relay = Relay(directory / "etcd", endpoint)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(directory / "etcd"))
+        listener.listen()
+        self._relay = Relay(listener, endpoint)
         self._environment = {
             **os.environ,
             "UCLOUD_ETCD_ENDPOINTS": f"unix:{directory}/etcd",
