@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from bench.process import end_cleanly
 from bench.report import machine, print_table
 from bench.scale_cloud import API, DEADLINE_S, ETCD, SCHEDULER, ScaledCloud, Size
 from common import keys
+from common.errors import Conflict, Refused
 from common.schemas.verdict import Sentence, Verdict
 from common.store import Delete, Put, absent, present
 from devcloud.waiting import wait_for
@@ -162,15 +163,17 @@ def kill_guests(cloud: ScaledCloud, meter: Meter, follower: Follower, values: di
 
 
 def silence_hosts(cloud: ScaledCloud, meter: Meter, values: dict[str, float]) -> None:
-    """Signs of life go, and come back, again and again."""
+    """Signs of life go, and come back, again and again; but for those that a busy machine has lost meanwhile."""
     hosts = cloud.store.list(keys.ALIVE).entries[-_SILENT_HOSTS:]
 
     def act() -> None:
         for _ in range(_SILENCES):
             for host in hosts:
-                cloud.store.commit([present(host.key)], [Delete(host.key)])
+                with suppress(Conflict):
+                    cloud.store.commit([present(host.key)], [Delete(host.key)])
             for host in hosts:
-                cloud.store.commit([absent(host.key)], [Put(host.key, host.value, host.lease)])
+                with suppress(Conflict, Refused):
+                    cloud.store.commit([absent(host.key)], [Put(host.key, host.value, host.lease)])
 
     _enter(values, "a host's silence and return", meter.cost_ms(_SILENCES * len(hosts), act))
 
