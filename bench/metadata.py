@@ -140,7 +140,7 @@ def _write(etcd: EtcdCluster, numbers: range) -> None:
                 isolated=True, created_at=_NOW,
             )  # fmt: skip
             request = VmRequest(
-                uuid=f"vm-{number}", owner="ann", name=f"vm-{number}", specs=Specs(cpu=1, ram_mib=64, ssd_mib=1),
+                uuid=f"vm-{number}", owner="ann", name=f"vm-{number}", specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=1),
                 image="image", created_at=_NOW, ports=(_port(number),), ssh_keys=("ssh-ed25519 AAAA ann",),
             )  # fmt: skip
             placement = Placement(epoch=1, generation=1, request=request, placed_at=_NOW)

@@ -185,7 +185,7 @@ def _network(number: int) -> NetworkRequest:
 def _records(number: int) -> Iterator[records.Pair]:
     network = _network(number)
     request = VmRequest(
-        uuid=f"vm-{number}", owner="ann", name=f"vm-{number}", specs=Specs(cpu=1, ram_mib=64, ssd_mib=1),
+        uuid=f"vm-{number}", owner="ann", name=f"vm-{number}", specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=1),
         image="image", created_at=_NOW, ports=(_port(number),),
     )  # fmt: skip
     yield records.pair(keys.network(network.uuid), network)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bench.report import Row, show
+from common.schemas.vm import Specs
 from common.storage import RbdDisk
 from common.storage.rbd import RbdStore
 from devcloud.ceph import CephCluster
@@ -108,7 +109,7 @@ def _publish(store: RbdStore, source: Path) -> str:
 def _clone(store: RbdStore, image: str, size_gib: int, found: dict[str, list[float]]) -> None:
     """Make a VM's disk, have a QEMU open it, and add the times that took, in ms, to what was found."""
     vm = str(uuid.uuid4())
-    found[_CLONE].append(1000 * _time(lambda: store.create(vm, image, size_gib * 1024, 0)))
+    found[_CLONE].append(1000 * _time(lambda: store.create(vm, image, Specs.of(1, 64, size_gib * 1024).disks)))
     disk = store.disks(vm).root
     assert isinstance(disk, RbdDisk)
     found[_START].append(1000 * _start(disk))

@@ -62,7 +62,7 @@ def host(name: str) -> list[Pair]:
 
 def request(number: int, owner: str, image_uuid: str = IMAGE, ssd_mib: int = 1) -> VmRequest:
     """A VM that is wanted."""
-    specs = Specs(cpu=1, ram_mib=128, ssd_mib=ssd_mib)
+    specs = Specs.of(cpu=1, ram_mib=128, ssd_mib=ssd_mib)
     return VmRequest(
         uuid=str(UUID(int=number, version=4)),
         owner=owner,

@@ -3,7 +3,7 @@
 import threading
 from dataclasses import replace
 
-from common.schemas.vm import Actual, Console, VmStatus
+from common.schemas.vm import Actual, Console, Specs, VmStatus
 from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, OffCause, Power
 from ucloud_vm.steps import Action, Observation
@@ -19,13 +19,16 @@ class Machine:
         self._console_url = console_url
         self._lock = threading.Lock()
         self._domains: dict[str, Domain] = {}
+        self._disks: dict[str, dict[str, int]] = {}
         self._without_ha: set[str] = set()
 
     def adopt(self, vm_uuid: str, status: VmStatus) -> None:
         """A guest that `status` says is on was here before."""
         if status.actual in _ON:
             power = Power.RUNNING if status.actual is Actual.RUNNING else Power.PAUSED
-            self._domains[vm_uuid] = Domain(status.epoch, power, specs=status.specs)
+            disks = {disk.serial: disk.size_mib for disk in status.specs.disks} if status.specs else {}
+            self._disks[vm_uuid] = disks
+            self._domains[vm_uuid] = Domain(status.epoch, power, specs=status.specs, disks=frozenset(disks))
 
     def kill_one(self) -> str:
         """Have a guest die, another one each time; returns the uuid of its VM, or nothing if none is on."""
@@ -40,12 +43,10 @@ class Machine:
     def observe(self, name: str) -> Observation:
         """What is here of a VM."""
         domain = self._domains.get(name)
-        specs = domain.specs if domain else None
         return Observation(
             Console(url=f"{self._console_url}/vm/{name}", token=_TOKEN),
             domain,
-            root_mib=specs.ssd_mib if specs else None,
-            hdd_mib=specs.hdd_mib or None if specs else None,
+            disks_mib=self._disks.get(name, {}),
             run_files=domain is not None,
             ha=name not in self._without_ha,
         )
@@ -54,12 +55,12 @@ class Machine:
         """Take one step."""
         with self._lock:
             match action:
-                case steps.CreateDisks(_, specs):
-                    self._domains.setdefault(name, Domain(0, Power.OFF, specs=specs))
+                case steps.CreateDisks(_, disks):
+                    self._disks[name] = self._disks.get(name, {}) | {disk.serial: disk.size_mib for disk in disks}
                 case steps.Define(epoch, specs):
-                    self._domains[name] = Domain(epoch, Power.OFF, specs=specs)
+                    self._domains[name] = _domain(epoch, Power.OFF, specs)
                 case steps.Start(epoch, specs):
-                    self._domains[name] = Domain(epoch, Power.RUNNING, specs=specs)
+                    self._domains[name] = _domain(epoch, Power.RUNNING, specs)
                 case steps.ShutDown():
                     self._turn(name, Power.OFF, OffCause.GUEST)
                 case steps.PowerOff():
@@ -72,6 +73,7 @@ class Machine:
                     (self._without_ha.discard if ha else self._without_ha.add)(name)
                 case steps.Undefine():
                     self._domains.pop(name, None)
+                    self._disks.pop(name, None)
 
     def known(self) -> frozenset[str]:
         """The VMs that are here."""
@@ -80,3 +82,7 @@ class Machine:
 
     def _turn(self, name: str, power: Power, cause: OffCause = OffCause.UNKNOWN) -> None:
         self._domains[name] = replace(self._domains[name], power=power, off_cause=cause)
+
+
+def _domain(epoch: int, power: Power, specs: Specs) -> Domain:
+    return Domain(epoch, power, specs=specs, disks=frozenset(disk.serial for disk in specs.disks))

@@ -14,6 +14,7 @@ from common.errors import Conflict
 from ucloud_api import (
     auth,
     console,
+    disk,
     document,
     events,
     file,
@@ -55,7 +56,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    things = (vm, port, moves, console, host, image, file, network, security_group)
+    things = (vm, disk, port, moves, console, host, image, file, network, security_group)
     for module in (session, user, project, ssh_key, *things, events, doctor, why):
         app.register_api(module.blueprint)
     app.register_api(session.of_user)

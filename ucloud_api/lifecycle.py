@@ -3,11 +3,11 @@
 Every change of a VM goes through `decide`, whichever route it came by.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from common.schemas.port import Port
-from common.schemas.size import human_size
 from common.schemas.vm import ALLOWED_VERBS, Actual, Requested, Specs, Verb, VmRequest
 from ucloud_api.problems import ApiProblem, FieldProblem
 
@@ -22,7 +22,7 @@ _REQUESTED = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What a client wants of a VM; None: that stays. `sizes` are those of the fields of Specs that are to change."""
+    """What a client wants of a VM; None: that stays."""
 
     verb: Verb | None = None
     requested: Requested | None = None
@@ -30,7 +30,8 @@ class Wish:
     force: bool = False
     name: str | None = None
     protected: bool | None = None
-    sizes: dict[str, int] | None = None
+    resize: Callable[[Specs], Specs] | None = None
+    """What makes its new specs of those that are; see ucloud_api.sizing."""
     placing: dict[str, object] | None = None
     """Fields of the request that say where it goes."""
     ports: tuple[Port, ...] | None = None
@@ -40,7 +41,7 @@ class Wish:
 def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmRequest:
     """The request as `wish` makes it; `current` itself if that changes nothing.
 
-    ApiProblem: 409 when the state does not allow it, or the VM is protected; 422 when a disk would shrink.
+    ApiProblem: 409 when the state does not allow it, or the VM is protected; else what `resize` refuses.
     """
     doomed = current.requested is Requested.DELETED
     # What is to be deleted has, for its owner, ceased to be: nothing brings it back.
@@ -60,9 +61,9 @@ def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmR
         if Verb.RESIZE not in ALLOWED_VERBS[actual]:
             raise _refused(current, actual, "ports", "can't be changed now")
         wanted = wanted.model_copy(update={"ports": wish.ports})
-    if wish.sizes:
+    if wish.resize:
         _check(current, actual, Verb.RESIZE, "specs")
-        wanted = wanted.model_copy(update={"specs": _grown(current.specs, wish.sizes)})
+        wanted = wanted.model_copy(update={"specs": wish.resize(current.specs)})
     if verb:
         _check(current, actual, verb, "verb" if wish.verb else "requested")
         wanted = wanted.model_copy(update=_ask(current, actual, verb, wish.force))
@@ -98,23 +99,6 @@ def _ask(current: VmRequest, actual: Actual, verb: Verb, force: bool) -> dict[st
     if current.requested is requested and actual == requested.value:
         return {}
     return {"requested": requested, "force": force, "generation": current.generation + 1}
-
-
-def _grown(specs: Specs, sizes: dict[str, int]) -> Specs:
-    """The specs with new sizes; ApiProblem (422) when a disk is to shrink, which would cut off what it holds."""
-    problems = [
-        FieldProblem(
-            field=f"specs.{field.removesuffix('_mib')}",
-            problem="is smaller than the disk, and disks only grow",
-            allowed=f"at least {human_size(getattr(specs, field))}",
-        )
-        for field in ("ssd_mib", "hdd_mib")
-        if sizes.get(field, getattr(specs, field)) < getattr(specs, field)
-    ]
-    if problems:
-        detail = "; ".join(f"{each.field} {each.problem}: {each.allowed}" for each in problems)
-        raise ApiProblem(422, "invalid-fields", detail, problems)
-    return specs.model_copy(update=sizes)
 
 
 def _check(current: VmRequest, actual: Actual, verb: Verb, field: str) -> None:

@@ -104,6 +104,7 @@ _MEANINGS = {
 }
 
 
+_OF_SPECS = frozenset((*Specs.model_fields, *Specs.model_computed_fields))
 _AWAY = {"directory": "no LDAP server answers, and what they said last is not known or too old to go by"}
 
 
@@ -130,7 +131,7 @@ def over_quota(error: QuotaExceeded) -> ApiProblem:
     """403 with the figures of each resource of which there would be too much."""
     errors = [
         FieldProblem(
-            field=f"specs.{name.removesuffix('_mib')}" if name in Specs.model_fields else name,
+            field=f"specs.{name.removesuffix('_mib')}" if name in _OF_SPECS else name,
             problem="is over the quota",
             allowed=figure,
         )

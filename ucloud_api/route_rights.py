@@ -66,8 +66,11 @@ RIGHTS: dict[str, Right] = {
     # What a guest shows may be a password: no reader's to see.
     **{f"GET /v1/vm/{{uuid}}/{what}": Right.WRITE for what in ("log", "screenshot", "console")},
     **{
-        f"POST /v1/vm/{{uuid}}/{verb}": Right.WRITE for verb in ("start", "stop", "suspend", "resume", "reboot", "port")
+        f"POST /v1/vm/{{uuid}}/{verb}": Right.WRITE
+        for verb in ("start", "stop", "suspend", "resume", "reboot", "port", "disk")
     },
+    "PATCH /v1/vm/{uuid}/disk/{serial}": Right.WRITE,
+    "DELETE /v1/vm/{uuid}/disk/{serial}": Right.WRITE,
     "DELETE /v1/vm/{uuid}/port/{id}": Right.WRITE,
     "POST /v1/vm/{uuid}/migrate": Right.ADMIN,
     "DELETE /v1/vm/{uuid}/migrate": Right.ADMIN,

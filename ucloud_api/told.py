@@ -155,7 +155,8 @@ def _show(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case Part():
-            return " ".join(_field(name, each) for name, each in value.model_dump().items() if each is not None)
+            parts = value.model_dump(exclude={"disks"})  # which their sums tell of
+            return " ".join(_field(name, each) for name, each in parts.items() if each is not None)
         case dict():
             return " ".join(f"{name}={_show(each)}" for name, each in value.items()) or "none"
         case tuple() | list():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from common import keys
+from common.schemas.disk import DiskSpec
 from common.schemas.host import HostRequest, HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
 from common.schemas.port import Port
@@ -77,6 +78,7 @@ def vm(facts: VmFacts) -> models.Vm:
         name=request.name,
         owner=request.owner,
         specs=specs(request.specs),
+        disks=tuple(map(_disk, request.specs.disks)),
         image=request.image,
         image_name=facts.image_name,
         hostname=keys.host(facts.host) if facts.host else None,
@@ -102,6 +104,10 @@ def vm(facts: VmFacts) -> models.Vm:
         move=_move(facts),
         events=tuple(models.EventOut(at=event.at, what=event.what) for event in status.events) if status else (),
     )
+
+
+def _disk(disk: DiskSpec) -> models.DiskOut:
+    return models.DiskOut(serial=disk.serial, kind=disk.kind, size=format_size(disk.size_mib))
 
 
 def _port(port: Port, names: Mapping[str, str]) -> models.PortOut:

@@ -30,6 +30,7 @@ from ucloud_api.placing import placing_of
 from ucloud_api.plugging import Plugging, check_extent
 from ucloud_api.problems import ApiProblem, FieldProblem, documented, invalid_body, name_taken, not_found
 from ucloud_api.quick import quick
+from ucloud_api.sizing import resized, specs_of
 from ucloud_api.state import State, current_state
 from ucloud_api.streams import Source, stream
 from ucloud_api.things import Audience
@@ -103,10 +104,10 @@ def _refuse_name(state: State, conflict: Conflict, name_key: str, name: str) -> 
 
 def _specs(wanted: models.SpecsIn, image: ImageRequest, status: ImageStatus) -> Specs:
     needs = {"ssd": max(status.virtual_size_mib, image.min_disk_mib), "ram": image.min_ram_mib}
-    for field, least_mib in needs.items():
-        if getattr(wanted, field) < least_mib:
-            raise _too_small(field, image.name, least_mib)
-    return Specs(cpu=wanted.cpu, ram_mib=wanted.ram, ssd_mib=wanted.ssd, hdd_mib=wanted.hdd)
+    for field, has_mib in (("ssd", wanted.ssd[0]), ("ram", wanted.ram)):
+        if has_mib < needs[field]:
+            raise _too_small(field, image.name, needs[field])
+    return specs_of(wanted)
 
 
 def _too_small(field: str, image_name: str, least_mib: int) -> ApiProblem:
@@ -227,6 +228,7 @@ def _may_see_malformed(state: State, caller: Caller, uuid: str) -> bool:
 def patch(path: models.ThingPath, body: models.VmPatch) -> Response:
     """Rename, resize, protect, or request another state. Refused where it is not allowed from the actual one."""
     specs = body.specs.model_dump(exclude_none=True) if body.specs else {}
+    sizes = {field if field == "cpu" else f"{field}_mib": value for field, value in specs.items()}
     return _wish(
         str(path.uuid),
         Wish(
@@ -234,7 +236,7 @@ def patch(path: models.ThingPath, body: models.VmPatch) -> Response:
             force=body.force,
             name=body.name,
             protected=body.protected,
-            sizes={field if field == "cpu" else f"{field}_mib": value for field, value in specs.items()},
+            resize=(lambda current: resized(current, sizes)) if sizes else None,
             placing=placing_of(current_caller(), body),
         ),
     )

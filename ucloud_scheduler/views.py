@@ -144,7 +144,7 @@ def specs_of(placed: Placed, request: VmRequest | None) -> Specs | None:
     """
     if placed.record:
         specs = placed.record.request.specs
-        return specs if _holds_disks(placed.record) else specs.model_copy(update={"ssd_mib": 0, "hdd_mib": 0})
+        return specs if _holds_disks(placed.record) else specs.model_copy(update={"disks": ()})
     return request.specs if request else None
 
 

@@ -8,22 +8,25 @@ different places. Two kinds of URIs are understood:
                                             go through sockets beside PATH
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit
 
 from common.errors import PermanentError
+from common.schemas.disk import HDD, ROOT
+
+_DISK = "disk."
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a VM on a host. `hdd` is empty where it has no second disk, `seed` where it has no seed disk.
+    """The files of a VM on a host. `seed` is empty where it has no seed disk.
 
-    The first two are paths, or "rbd:<conf>:<pool>/<image>".
+    Its disks, by their serials, are paths, or "rbd:<conf>:<pool>/<image>".
     """
 
-    root: str
-    hdd: str
+    disks: Mapping[str, str]
     serial_socket: str
     serial_log: str
     vnc_socket: str
@@ -67,17 +70,22 @@ class Destination:
 
     def to_uri(self) -> str:
         """As one text."""
-        # A host that knows no seed disks, as it is yet to be upgraded, need not know more to send a VM without one.
-        said = {name: path for name, path in vars(self.files).items() if path or name != "seed"}
-        return f"{self.hypervisor}#{urlencode(said)}"
+        # A host that is yet to be upgraded wants a root and an hdd, and need not know more to send a VM without more.
+        said = {name: path for name, path in vars(self.files).items() if name != "disks" and (path or name != "seed")}
+        named = {name: self.files.disks.get(name, "") for name in (ROOT, HDD)}
+        more = {f"{_DISK}{serial}": path for serial, path in self.files.disks.items() if serial not in named}
+        return f"{self.hypervisor}#{urlencode(named | said | more)}"
 
     @classmethod
     def read(cls, uri: str) -> "Destination":
         """What `to_uri` wrote; PermanentError when `uri` is no such text."""
         hypervisor, _, fragment = uri.partition("#")
         try:
-            files = Files(**dict(parse_qsl(fragment, keep_blank_values=True)))
-        except TypeError as error:
+            said = dict(parse_qsl(fragment, keep_blank_values=True))
+            disks = {name: path for name in (ROOT, HDD) if (path := said.pop(name))}
+            disks |= {name.removeprefix(_DISK): said.pop(name) for name in tuple(said) if name.startswith(_DISK)}
+            files = Files(disks, **said)
+        except (KeyError, TypeError) as error:
             raise PermanentError(f"{uri!r} does not tell the files of the VM on its new host") from error
         check(hypervisor)
         return cls(hypervisor, files)

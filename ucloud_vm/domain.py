@@ -6,12 +6,14 @@ Source: libvirt, "Domain XML format" (formatdomain.html).
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from pydantic import ValidationError
 
 from common.errors import PermanentError
 from common.guests import DOMAIN_PREFIX
+from common.schemas.disk import HDD, MOST_DISKS, ROOT
 from common.schemas.network import METADATA_V6, NOCLOUD
 from common.schemas.port import MOST_PORTS, PortId
 from common.schemas.vm import Specs
@@ -25,12 +27,14 @@ NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
 
 NAMESPACE_PREFIX = "ucloud"
 NAME_PREFIX = DOMAIN_PREFIX
-ROOT_TARGET = "vda"
-HDD_TARGET = "vdb"
 SEED_TARGET = "vdc"
+_TARGETS = tuple(f"vd{letter}" for letter in "abdefghijk")
+"""Of disks. That of one that was plugged in is free again only when its guest has let go of it."""
+_OLD_SERIALS = {"vda": ROOT, "vdb": HDD}
+"""Earlier versions told a guest no serials; these are those of disks that have none."""
 _TAP = re.compile(r"tap([0-9a-f]{10})")
-_OTHER_CARDS = 4
-"""The two disks, the balloon and the source of random numbers; beside these, the seed disk of who has one. On a q35
+_OTHER_CARDS = 2
+"""The balloon and the source of random numbers; beside these, ports, disks, and the seed disk of who has one. On a q35
 machine each has a root port of its own, and what is to be plugged into a guest that runs needs one that is free."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _TCG_CACHE_MIB = 32
@@ -58,9 +62,8 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     _add_identity(domain, machine)
     _add_platform(domain, accelerator)
     devices = ET.SubElement(domain, "devices")
-    _add_disk(devices, machine.root, ROOT_TARGET)
-    if machine.hdd:
-        _add_disk(devices, machine.hdd, HDD_TARGET)
+    for (serial, disk), target in zip(machine.disks.items(), _TARGETS, strict=False):
+        devices.append(_disk(disk, serial, target))
     if machine.seed:
         _add_seed(devices, machine.seed)
     for nic in machine.nics:
@@ -71,7 +74,7 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     ET.SubElement(video, "model", type="vga", vram="16384", heads="1")
     ET.SubElement(devices, "controller", type="usb", model="none")
     ET.SubElement(devices, "controller", type="pci", index="0", model="pcie-root")
-    for _ in range(MOST_PORTS + _OTHER_CARDS + bool(machine.seed)):
+    for _ in range(MOST_PORTS + MOST_DISKS + _OTHER_CARDS + bool(machine.seed)):
         ET.SubElement(devices, "controller", type="pci", model="pcie-root-port")
     ET.SubElement(devices, "memballoon", model="virtio")
     random = ET.SubElement(devices, "rng", model="virtio")
@@ -97,6 +100,48 @@ def nic_xml(nic: Nic) -> str:
     return ET.tostring(_interface(nic), encoding="unicode")
 
 
+def disk_xml(serial: str, disk: Disk, target: str) -> str:
+    """The description of a disk, to be plugged into a guest that is on at a target that is free."""
+    return ET.tostring(_disk(disk, serial, target), encoding="unicode")
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """A disk as libvirt has it. `alias` is empty while its domain is off."""
+
+    target: str
+    alias: str
+
+
+def read_disks(domain_xml: str) -> dict[str, Plugged]:
+    """The disks that a domain writes to, by their serials."""
+    domain = ET.fromstring(domain_xml)  # noqa: S314 - libvirt's own output, which has no entities
+    found = {}
+    for disk in domain.iterfind("devices/disk"):
+        target, alias = disk.find("target"), disk.find("alias")
+        if serial := _serial_of(disk):
+            name = alias.get("name", "") if alias is not None else ""
+            found[serial] = Plugged(target.get("dev", "") if target is not None else "", name)
+    return found
+
+
+def free_target(*domain_xmls: str) -> str:
+    """A target that is in none of the descriptions of a domain; PermanentError when there is none."""
+    used = {plugged.target for xml in domain_xmls for plugged in read_disks(xml).values()}
+    for target in _TARGETS:
+        if target not in used:
+            return target
+    raise PermanentError("the guest has as many disks as it can have")
+
+
+def _serial_of(disk: ET.Element) -> str:
+    """The serial of a disk of ours; empty for another, and for the seed disk."""
+    if disk.find("readonly") is not None:
+        return ""
+    target = disk.find("target")
+    return disk.findtext("serial") or _OLD_SERIALS.get(target.get("dev", "") if target is not None else "", "")
+
+
 def read_ports(domain_xml: str) -> dict[PortId, str]:
     """The ports that a domain has cards for, by their taps, with libvirt's alias of each; empty while it is off."""
     domain = ET.fromstring(domain_xml)  # noqa: S314 - libvirt's own output, which has no entities
@@ -111,9 +156,11 @@ def read_ports(domain_xml: str) -> dict[PortId, str]:
 def relocate(domain_xml: str, epoch: int, files: Files) -> str:
     """The description of a domain of ours as it is to be on another host: with its epoch, and the files there."""
     domain = ET.fromstring(domain_xml)  # noqa: S314 - libvirt's own output, which has no entities
-    for target, file in ((ROOT_TARGET, files.root), (HDD_TARGET, files.hdd), (SEED_TARGET, files.seed)):
-        for disk in domain.iterfind(f"devices/disk/target[@dev='{target}']/.."):
-            _move_disk(disk, file)
+    for disk in domain.iterfind(f"devices/disk/target[@dev='{SEED_TARGET}']/.."):
+        _move_disk(disk, files.seed)
+    for devices in domain.iterfind("devices"):
+        for disk in devices.findall("disk"):
+            _relocate_disk(devices, disk, files)
     # libvirt tells of the serial line twice.
     for line in (*domain.iterfind("devices/serial"), *domain.iterfind("devices/console")):
         _set(line, "source", "path", files.serial_socket)
@@ -141,12 +188,15 @@ def read_mark(metadata_xml: str) -> Mark | None:
         element = ET.fromstring(metadata_xml)  # noqa: S314 - libvirt's own output, which has no entities
     except ET.ParseError:
         return None
-    numbers = {name: int(value) for name, value in element.items() if _NUMBER.fullmatch(value)}
-    epoch = numbers.pop("epoch", None)
+    said: dict[str, Any] = {name: int(value) for name, value in element.items() if _NUMBER.fullmatch(value)}
+    epoch = said.pop("epoch", None)
     if epoch is None:
         return None
+    if disks := element.get("disks"):
+        fields = (disk.split(":") for disk in disks.split())
+        said["disks"] = [dict(zip(("serial", "kind", "size_mib"), disk, strict=False)) for disk in fields]
     try:
-        return Mark(epoch, Specs.model_validate(numbers))
+        return Mark(epoch, Specs.model_validate(said))
     except ValidationError:
         return Mark(epoch, None)
 
@@ -163,8 +213,11 @@ def qemu_owner(capabilities_xml: str) -> tuple[int, int]:
 
 
 def _add_metadata(domain: ET.Element, machine: Machine) -> None:
-    mark = {"epoch": machine.epoch, **machine.specs.model_dump()}
-    _add_mark(ET.SubElement(domain, "metadata"), {name: str(number) for name, number in mark.items()})
+    specs = machine.specs
+    # Hosts of earlier versions, where the VM may move to, know the sums alone.
+    mark = {"epoch": machine.epoch, **specs.model_dump(exclude={"disks"})}
+    mark["disks"] = " ".join(f"{disk.serial}:{disk.kind}:{disk.size_mib}" for disk in specs.disks)
+    _add_mark(ET.SubElement(domain, "metadata"), {name: str(value) for name, value in mark.items()})
 
 
 def _add_mark(metadata: ET.Element, mark: dict[str, str]) -> None:
@@ -206,15 +259,15 @@ def _add_platform(domain: ET.Element, accelerator: Accelerator) -> None:
     ET.SubElement(sleep, "suspend-to-disk", enabled="no")
 
 
-def _add_disk(devices: ET.Element, disk: Disk, target: str) -> None:
+def _disk(disk: Disk, serial: str, target: str) -> ET.Element:
     match disk:
         case FileDisk():
-            element = ET.SubElement(devices, "disk", type="file", device="disk")
+            element = ET.Element("disk", type="file", device="disk")
             cache = "none" if disk.direct_io else "writeback"
             ET.SubElement(element, "driver", name="qemu", type="qcow2", cache=cache, discard="unmap")
             ET.SubElement(element, "source", file=str(disk.path))
         case RbdDisk():
-            element = ET.SubElement(devices, "disk", type="network", device="disk")
+            element = ET.Element("disk", type="network", device="disk")
             # librbd's own cache, which writes through until the guest has shown that it flushes.
             ET.SubElement(element, "driver", name="qemu", type="raw", cache="writeback", discard="unmap")
             auth = ET.SubElement(element, "auth", username=disk.client)
@@ -222,6 +275,8 @@ def _add_disk(devices: ET.Element, disk: Disk, target: str) -> None:
             source = ET.SubElement(element, "source", protocol="rbd", name=f"{disk.pool}/{disk.image}")
             ET.SubElement(source, "config", file=str(disk.conf))
     ET.SubElement(element, "target", dev=target, bus="virtio")
+    _text(element, "serial", serial)
+    return element
 
 
 def _add_seed(devices: ET.Element, seed: Path) -> None:
@@ -251,6 +306,18 @@ def _add_serial(devices: ET.Element, machine: Machine) -> None:
     ET.SubElement(serial, "source", mode="bind", path=str(machine.serial_socket))
     ET.SubElement(serial, "log", file=str(machine.serial_log), append="on")
     ET.SubElement(serial, "target", port="0")
+
+
+def _relocate_disk(devices: ET.Element, disk: ET.Element, files: Files) -> None:
+    """Have a disk be where the other host has it; one that it has not is none of the domain's next life either.
+
+    Of the guest that is on, the plan sees to it beforehand that it has no such disk.
+    """
+    serial = _serial_of(disk)
+    if serial in files.disks:
+        _move_disk(disk, files.disks[serial])
+    elif serial:
+        devices.remove(disk)
 
 
 def _move_disk(disk: ET.Element, there: str) -> None:

@@ -1,14 +1,16 @@
 """The machine as the controller sees it: what is here of a VM, and one step at a time towards what should be."""
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from common.errors import PermanentError, TemporaryError
+from common.schemas.disk import DiskSpec
 from common.schemas.port import PortId
 from common.schemas.vm import Specs
 from common.storage import Disk, DiskStore, RbdDisk, VmDisks
-from ucloud_vm import steps
+from ucloud_vm import disks, steps
 from ucloud_vm.console.access import Access
 from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.deathwatch import Deathwatch
@@ -55,6 +57,7 @@ class VmDriver:
         self._seeds = parts.seeds
         self._shutdown_asked_at: dict[str, datetime] = {}
         self._unplug_asked_at: dict[str, dict[PortId, datetime]] = {}
+        self._disk_asked_at: dict[str, dict[str, datetime]] = {}
         self._guests: dict[str, Domain] = {}
 
     def observe(self, name: str) -> Observation:
@@ -68,26 +71,27 @@ class VmDriver:
             return Observation(console, obstacle=str(error))
         run_files = self._run_directory.exists(name) or self._logs.exists(name)
         try:
-            stored = self._disks.disks(name)
+            stored: VmDisks | None = self._disks.disks(name)
         except TemporaryError as error:
             if domain is None or domain.power is Power.OFF:
                 return Observation(console, domain, run_files=run_files, obstacle=str(error))
             # A guest that runs has its disks, and can be stopped even when the store does not answer.
-            stored = VmDisks(leftovers=True)
+            stored = None
         return Observation(
             console,
             domain,
-            root_mib=stored.root.size_mib if stored.root else None,
-            hdd_mib=stored.hdd.size_mib if stored.hdd else None,
-            disk_files=stored.leftovers,
+            disks_mib={serial: disk.size_mib for serial, disk in stored.whole.items()} if stored else None,
+            unfinished=stored.unfinished if stored else frozenset(),
+            disk_files=stored is None or stored.leftovers,
             run_files=run_files,
             shutdown_asked_at=self._shutdown_asked_at.get(name),
             sent=sent,
             told=self._migrations.told(name),
-            dock=self._dock(name, stored),
-            disks_arriving=stored.arriving,
+            dock=self._dock(name, stored) if stored else None,
+            disks_arriving=stored is not None and stored.arriving,
             lacking=self._nics.lacking(name),
             unplug_asked_at=dict(self._unplug_asked_at.get(name, {})),
+            disk_asked_at=dict(self._disk_asked_at.get(name, {})),
         )
 
     def apply(self, name: str, action: Action) -> None:
@@ -97,8 +101,8 @@ class VmDriver:
             self._change_disks(name, action)
         elif isinstance(action, steps.SendAction):
             self._migrations.take(name, action)
-        elif isinstance(action, steps.PortAction):
-            self._change_ports(name, action)
+        elif isinstance(action, steps.PlugAction):
+            self._plug(name, action)
         else:
             self._change_domain(name, action)
 
@@ -108,7 +112,7 @@ class VmDriver:
                 self._define(name, epoch, specs, self._nics.of(ports))
             case steps.Start(epoch, specs, ports):
                 self._shutdown_asked_at.pop(name, None)
-                self._unplug_asked_at.pop(name, None)
+                self._forget_asking(name)
                 self._define(name, epoch, specs, self._nics.ready(ports))
                 self._write_seed(name)
                 # Nobody else may use them any more; and of a guest that was killed here, they are to be free.
@@ -129,7 +133,11 @@ class VmDriver:
                 self._run_directory.make(name, self._hypervisor.socket_owner())
                 self._write_seed(name)
 
-    def _change_ports(self, name: str, action: steps.PortAction) -> None:
+    def _forget_asking(self, name: str) -> None:
+        self._unplug_asked_at.pop(name, None)
+        self._disk_asked_at.pop(name, None)
+
+    def _plug(self, name: str, action: steps.PlugAction) -> None:
         match action:
             case steps.Plug(port):
                 (nic,) = self._nics.ready((port,))
@@ -142,14 +150,30 @@ class VmDriver:
                     # It may well say that the guest has been asked before.
                     _log.warning("VM %s keeps port %s: %s", name, port_id, error)
                     raise TemporaryError(KEEPS) from error
+            case steps.PlugDisk(serial):
+                (disk,) = self._stored(name, (serial,)).values()
+                self._hypervisor.plug_disk(name, serial, disk)
+            case steps.UnplugDisk(serial):
+                self._disk_asked_at.setdefault(name, {})[serial] = datetime.now(UTC)
+                try:
+                    self._hypervisor.unplug_disk(name, serial)
+                except TemporaryError as error:
+                    _log.warning("VM %s keeps disk %s: %s", name, serial, error)
+                    raise TemporaryError(disks.KEEPS) from error
+
+    def _stored(self, name: str, serials: Iterable[str]) -> dict[str, Disk]:
+        """Disks that the store has; TemporaryError when it lacks one."""
+        whole = self._disks.disks(name).whole
+        if lost := [disks.called(serial) for serial in serials if serial not in whole]:
+            raise TemporaryError(f"its {' and '.join(lost)} is gone from this host's store")
+        return {serial: whole[serial] for serial in serials}
 
     def _dock(self, name: str, stored: VmDisks) -> str | None:
         seed = self._seeds.of(name)
         if stored.root is None or not self._run_directory.exists(name) or (seed and not seed.exists()):
             return None
         files = Files(
-            root=_locator(stored.root),
-            hdd=_locator(stored.hdd) if stored.hdd else "",
+            disks={serial: _locator(disk) for serial, disk in stored.whole.items()},
             serial_socket=str(self._run_directory.serial_socket(name)),
             serial_log=str(self._logs.path(name)),
             vnc_socket=str(self._run_directory.vnc_socket(name)),
@@ -181,17 +205,14 @@ class VmDriver:
         return self._hypervisor.vms() | self._logs.vms() | self._run_directory.vms()
 
     def _define(self, name: str, epoch: int, specs: Specs, nics: tuple[Nic, ...]) -> None:
-        stored = self._disks.disks(name)
-        if stored.root is None:
-            raise TemporaryError("its SSD is gone from this host's store")
+        stored = self._stored(name, [disk.serial for disk in specs.disks])
         self._run_directory.make(name, self._hypervisor.socket_owner())
         self._hypervisor.define(
             Machine(
                 vm_uuid=name,
                 epoch=epoch,
                 specs=specs,
-                root=stored.root,
-                hdd=stored.hdd if specs.hdd_mib else None,
+                disks=stored,
                 serial_socket=self._run_directory.serial_socket(name),
                 serial_log=self._logs.path(name),
                 vnc_socket=self._run_directory.vnc_socket(name),
@@ -206,26 +227,28 @@ class VmDriver:
 
     def _change_disks(self, name: str, action: steps.DiskAction) -> None:
         match action:
-            case steps.CreateDisks(image, specs):
-                self._disks.create(name, image, specs.ssd_mib, specs.hdd_mib)
-            case steps.CreateArrivingDisks(specs):
-                self._disks.prepare_arrival(name, specs.ssd_mib, specs.hdd_mib)
+            case steps.CreateDisks(image, wanted):
+                self._disks.create(name, image, wanted)
+            case steps.CreateArrivingDisks(wanted):
+                self._disks.prepare_arrival(name, wanted)
             case steps.KeepArrivedDisks():
                 self._disks.keep_arrival(name)
             case steps.DropArrivingDisks():
                 self._disks.drop_arrival(name)
-            case steps.GrowDisks(specs):
-                self._grow_disks(name, specs)
+            case steps.GrowDisks(wanted):
+                self._grow_disks(name, wanted)
+            case steps.RemoveDisk(serial):
+                self._disks.remove_disk(name, serial)
             case steps.RemoveDisks():
                 self._disks.remove(name)
 
-    def _grow_disks(self, name: str, specs: Specs) -> None:
+    def _grow_disks(self, name: str, wanted: tuple[DiskSpec, ...]) -> None:
         domain = self._hypervisor.find(name)
         if domain and domain.power is not Power.OFF:
-            self._disks.check_growth(name, specs.ssd_mib, specs.hdd_mib)
-            self._hypervisor.grow_disks(name, specs)
+            self._disks.check_growth(name, wanted)
+            self._hypervisor.grow_disks(name, wanted)
         else:
-            self._disks.grow(name, specs.ssd_mib, specs.hdd_mib)
+            self._disks.grow(name, wanted)
 
     def _power_off(self, name: str, reason: str) -> None:
         if reason == NOT_ORDERED:
@@ -235,7 +258,7 @@ class VmDriver:
     def _undefine(self, name: str) -> None:
         self._hypervisor.undefine(name)
         self._shutdown_asked_at.pop(name, None)
-        self._unplug_asked_at.pop(name, None)
+        self._forget_asking(name)
         self._migrations.forget(name)
         self._run_directory.remove(name)
         try:

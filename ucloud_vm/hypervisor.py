@@ -1,11 +1,12 @@
 """What ucloud_vm asks of a hypervisor. It knows domains by the uuids of their VMs and tells ours from others'."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from common.schemas.disk import DiskSpec
 from common.schemas.port import PortId
 from common.schemas.vm import Specs
 from common.storage import Disk
@@ -67,12 +68,14 @@ class Domain:
     off_cause: OffCause = OffCause.UNKNOWN
     specs: Specs | None = None
     """What it was defined with; a guest that is on was started with these. None: that is not known."""
+    disks: frozenset[str] = frozenset()
+    """The serials of the disks that it has: now, if it is on, else from its next start."""
     grows: bool = True
     """Whether its disks can be grown while it is on."""
     ports: frozenset[PortId] = frozenset()
     """Those that it has cards for: now, if it is on, else from its next start."""
     plugs: bool = True
-    """Whether ports can be plugged in and unplugged while it is on."""
+    """Whether ports and disks can be plugged in and unplugged while it is on."""
     sending: Sending | None = None
     """It is being sent to another host. Looked at before `power`: None and RUNNING means that it is not, and stays."""
 
@@ -108,14 +111,13 @@ class Nic:
 class Machine:
     """What a domain is made of. The sockets and the serial log are the hypervisor's to make, in folders that exist.
 
-    `seed` is the image of a disk that its guest can only read.
+    `disks` are by their serials, the root disk first; `seed` is the image of a disk that its guest can only read.
     """
 
     vm_uuid: str
     epoch: int
     specs: Specs
-    root: Disk
-    hdd: Disk | None
+    disks: Mapping[str, Disk]
     serial_socket: Path
     serial_log: Path
     vnc_socket: Path
@@ -182,8 +184,16 @@ class Hypervisor(Protocol):
         """Let a guest that is being sent go on at the other host now; what is left of its memory follows."""
         ...
 
-    def grow_disks(self, vm_uuid: str, specs: Specs) -> None:
-        """Grow those disks of a guest that is on that are smaller than `specs` say."""
+    def grow_disks(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
+        """Grow those disks of a guest that is on that are smaller than is said; it need not have them all."""
+        ...
+
+    def plug_disk(self, vm_uuid: str, serial: str, disk: Disk) -> None:
+        """Plug a disk into a guest that is on; it has it from its next start, too."""
+        ...
+
+    def unplug_disk(self, vm_uuid: str, serial: str) -> None:
+        """Ask a guest that is on to let go of a disk; it goes when the guest has done so."""
         ...
 
     def plug(self, vm_uuid: str, nic: Nic) -> None:

@@ -17,9 +17,9 @@ import libvirt
 from prometheus_client import Histogram
 
 from common.errors import PermanentError, TemporaryError, UcloudError, Unavailable
+from common.schemas.disk import DiskSpec
 from common.schemas.port import PortId
-from common.schemas.vm import Specs
-from common.storage import CephSecret
+from common.storage import CephSecret, Disk
 from ucloud_vm import domain as description
 from ucloud_vm import libvirt_migration
 from ucloud_vm.accelerator import Accelerator
@@ -79,6 +79,8 @@ _TASKS = {
     "grow_disks": "grow the VM's disks",
     "plug": "plug the VM into a network",
     "unplug": "unplug the VM from a network",
+    "plug_disk": "plug a disk into the VM",
+    "unplug_disk": "unplug a disk from the VM",
     "screenshot": "look at the VM's display",
     "undefine": "undefine the VM",
     "capabilities": "ask for its capabilities",
@@ -159,7 +161,7 @@ class LibvirtHypervisor:
                 # In this order: when it is no longer being sent, what its power is then is what came of it.
                 sending = libvirt_migration.progress(domain) if traits.moves_live else None
                 power, cause = _power(domain)
-                ports = description.read_ports(domain.XMLDesc())
+                xml = domain.XMLDesc()
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
@@ -169,8 +171,9 @@ class LibvirtHypervisor:
                 power,
                 cause,
                 mark.specs,
+                disks=frozenset(description.read_disks(xml)),
                 grows=traits.grows_disks,
-                ports=frozenset(ports),
+                ports=frozenset(description.read_ports(xml)),
                 plugs=traits.plugs_ports,
                 sending=sending,
             )
@@ -236,17 +239,35 @@ class LibvirtHypervisor:
         with self._session("send_rest_later") as (connection, _):
             connection.lookupByUUIDString(vm_uuid).migrateStartPostCopy()
 
-    def grow_disks(self, vm_uuid: str, specs: Specs) -> None:
+    def grow_disks(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
         """See Hypervisor."""
-        found = self.find(vm_uuid)
-        has_hdd = found is not None and found.specs is not None and found.specs.hdd_mib > 0
-        targets = ((description.ROOT_TARGET, specs.ssd_mib), (description.HDD_TARGET, specs.hdd_mib if has_hdd else 0))
         with self._session("grow_disks") as (connection, _):
             domain = connection.lookupByUUIDString(vm_uuid)
-            for target, size_mib in targets:
+            plugged = description.read_disks(domain.XMLDesc())
+            for disk in disks:
+                target = plugged[disk.serial].target if disk.serial in plugged else ""
                 # Asked to, QEMU would shrink it.
-                if size_mib and domain.blockInfo(target)[0] < size_mib * _MIB:
-                    domain.blockResize(target, size_mib * _MIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+                if target and domain.blockInfo(target)[0] < disk.size_mib * _MIB:
+                    domain.blockResize(target, disk.size_mib * _MIB, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+
+    def plug_disk(self, vm_uuid: str, serial: str, disk: Disk) -> None:
+        """See Hypervisor. The domain keeps it, which says that the VM had it, should it be lost."""
+        with self._session("plug_disk") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            live, kept = domain.XMLDesc(), domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            if serial in description.read_disks(live):
+                return
+            flags = libvirt.VIR_DOMAIN_AFFECT_LIVE
+            if serial not in description.read_disks(kept):
+                flags |= libvirt.VIR_DOMAIN_AFFECT_CONFIG
+            domain.attachDeviceFlags(description.disk_xml(serial, disk, description.free_target(live, kept)), flags)
+
+    def unplug_disk(self, vm_uuid: str, serial: str) -> None:
+        """See Hypervisor. Of its end libvirt tells by an event."""
+        with self._session("unplug_disk") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            if plugged := description.read_disks(domain.XMLDesc()).get(serial):
+                domain.detachDeviceAlias(plugged.alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
     def plug(self, vm_uuid: str, nic: Nic) -> None:
         """See Hypervisor. The next start defines the domain anew, so only the guest that is on is changed."""

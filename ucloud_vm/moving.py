@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from common.decision import Failure
+from common.schemas.disk import ROOT, DiskSpec
 from common.schemas.vm import Actual, Leaving, MoveReport, MoveState, Placement, Requested
-from ucloud_vm import plugging
+from ucloud_vm import disks, plugging
 from ucloud_vm.hypervisor import Domain, Journey, OffCause, Power, Sending
 from ucloud_vm.steps import (
     Action,
@@ -112,7 +113,9 @@ class Departure:
             return f"it is to be {self._requested}"
         if self.owes_reboot:
             return "it is to be rebooted first"
-        if self.leaving.copies_disks and not self._has_requested_sizes(domain):
+        if not disks.fits(self._disks, domain):
+            return "its disks are not as requested yet"
+        if self.leaving.copies_disks and not self._has_requested_sizes():
             return "its disks are not as large as requested yet"
         if not plugging.fits(self.placement.request.ports, domain):
             return "its ports are not as requested yet"
@@ -165,11 +168,14 @@ class Departure:
             self._requested is Requested.SUSPENDED and not is_paused
         )
 
-    def _has_requested_sizes(self, domain: Domain) -> bool:
+    def _has_requested_sizes(self) -> bool:
         """The other host has made disks of the sizes that are requested, and a copy has exactly the original's."""
-        specs = self.placement.request.specs
-        has_hdd = domain.specs is not None and domain.specs.hdd_mib > 0
-        return self.observed.root_mib == specs.ssd_mib and (not has_hdd or self.observed.hdd_mib == specs.hdd_mib)
+        sizes_mib = self.observed.disks_mib or {}
+        return all(sizes_mib.get(disk.serial) == disk.size_mib for disk in self._disks)
+
+    @property
+    def _disks(self) -> tuple[DiskSpec, ...]:
+        return self.placement.request.specs.disks
 
     # --- cold ---------------------------------------------------------------------------------------------------------
 
@@ -249,8 +255,8 @@ def arrive(placement: Placement, observed: Observation, report: MoveReport | Non
         if why := _why_not_here(placement, observed, failure):
             return fail(why)
         if observed.dock is None:
-            disks = (CreateArrivingDisks(placement.request.specs),) if placement.copies_disks else ()
-            return Turn(Actual.MIGRATING, report, failure.reason if failure else reason, (*disks, MakeFolder()))
+            empty = (CreateArrivingDisks(placement.request.specs.disks),) if placement.copies_disks else ()
+            return Turn(Actual.MIGRATING, report, failure.reason if failure else reason, (*empty, MakeFolder()))
         if waiting := plugging.waits_for(placement.request.ports, observed):
             return Turn(Actual.MIGRATING, report, f"{reason}; {waiting}", again_in_s=LOOK_AGAIN_S)
     move = MoveReport(
@@ -268,7 +274,7 @@ def _why_not_here(placement: Placement, observed: Observation, failure: Failure 
     if failure and (failure.permanent or failure.count >= PATIENCE):
         return failure.reason
     # A second disk may have been asked for and be made by the next start only, so it is not missed.
-    if observed.root_mib is None and not placement.copies_disks:
+    if ROOT not in (observed.disks_mib or {}) and not placement.copies_disks:
         return "its SSD is not in this host's store: do the hosts share one?"
     return ""
 

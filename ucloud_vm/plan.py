@@ -1,6 +1,6 @@
 """What to do about one VM on this host: from its placement and what is here to the status and the next steps. Pure.
 
-It must never start a guest unless its placement says RUNNING, and never remove disks unless it says DELETED.
+It must never start a guest unless its placement says RUNNING, and never remove all disks unless it says DELETED.
 
 What a later look must know of an earlier one is in the status: since when a VM is being stopped, whether its guest
 powered itself off, how often it died of late, how many of its reboots are done. So nothing is forgotten when the daemon
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from common.decision import Decision, Failure
+from common.schemas.disk import DiskSpec
 from common.schemas.port import Port
 from common.schemas.vm import Actual, MoveReport, Placement, Requested, Role, Specs, VmRequest, VmStatus
-from ucloud_vm import moving, plugging
+from ucloud_vm import disks, moving, plugging
 from ucloud_vm.hypervisor import Domain, OffCause, Power
 from ucloud_vm.report import NOT_ORDERED, report
 from ucloud_vm.steps import (
@@ -197,7 +198,7 @@ class _Look:
     def _decide_off(self, domain: Domain | None) -> Decision[VmStatus, Action]:
         if self.observed.disks_arriving:
             return self._say(Actual.ERROR, NOT_WHOLE)
-        if domain and (lost := self._lost_disks(domain)):
+        if domain and (lost := disks.lost(self._specs.disks, self.observed, domain)):
             # They were here, and a new disk is not the old one.
             return self._say(Actual.ERROR, f"its {' and '.join(lost)} is gone from this host's store", _LOOK_AGAIN_S)
         if domain is None or domain.epoch != self.placement.epoch:
@@ -206,31 +207,12 @@ class _Look:
 
     def _deploy(self) -> Decision[VmStatus, Action]:
         """First the disks, then the domain: so a domain says that its disks were made."""
-        if self._missing_disks():
-            return self._do(Actual.DEPLOYING, CreateDisks(self._request.image, self._specs))
+        if missing := self._missing_disks():
+            return self._do(Actual.DEPLOYING, CreateDisks(self._request.image, missing))
         return self._do(Actual.DEPLOYING, Define(self.placement.epoch, self._specs, self._ports))
 
-    def _missing_disks(self) -> list[str]:
-        ssd = [] if self.observed.root_mib is not None else ["SSD"]
-        return [*ssd, "HDD"] if self._specs.hdd_mib and self.observed.hdd_mib is None else ssd
-
-    def _lost_disks(self, domain: Domain) -> list[str]:
-        """The disks that are missing though the VM had them; a second disk that it has not had yet is no loss."""
-        had_hdd = domain.specs is None or domain.specs.hdd_mib > 0
-        return [disk for disk in self._missing_disks() if disk != "HDD" or had_hdd]
-
-    def _can_grow(self, domain: Domain) -> bool:
-        """Whether a disk is smaller than it is to be, and can be grown now."""
-        had_hdd = domain.specs is not None and domain.specs.hdd_mib > 0
-        root_mib, hdd_mib = self.observed.root_mib, self.observed.hdd_mib
-        if domain.power is not Power.OFF:
-            if not domain.grows:
-                return False
-            hdd_mib = hdd_mib if had_hdd else None
-        return any(
-            size is not None and size < wanted
-            for size, wanted in ((root_mib, self._specs.ssd_mib), (hdd_mib, self._specs.hdd_mib))
-        )
+    def _missing_disks(self) -> tuple[DiskSpec, ...]:
+        return disks.missing(self._specs.disks, self.observed)
 
     def _await_change(self, domain: Domain) -> Decision[VmStatus, Action]:
         """The domain is on its way. A start that is not this daemon's own any more must not take for ever.
@@ -275,9 +257,11 @@ class _Look:
             return rest
         if waiting := plugging.waits_for(self._ports, self.observed):
             return self._say(Actual.DEPLOYING, waiting, plugging.LOOK_AGAIN_S)
-        new = (CreateDisks(self._request.image, self._specs),) if self._missing_disks() else ()
+        missing = self._missing_disks()
+        new = (CreateDisks(self._request.image, missing),) if missing else ()
         # That a disk can't be grown is no reason to stay off: it is tried again, and told, when the guest runs.
-        grow = (GrowDisks(self._specs),) if self._can_grow(domain) and not self.failure else ()
+        small = disks.small(self._specs.disks, self.observed, domain)
+        grow = (GrowDisks(small),) if small and not self.failure else ()
         start = Start(self.placement.epoch, self._specs, self._ports)
         decision = self._do(Actual.STARTING, *new, *grow, start)
         if not decision.actions or decision.status is None:
@@ -402,17 +386,27 @@ class _Look:
 
     def _rest(self, actual: Actual, domain: Domain) -> Decision[VmStatus, Action]:
         """The VM is as it is to be; at leisure its ports and its disks are made so as well."""
-        plugs = plugging.change(self._ports, self.observed, self.previous.reason if self.previous else "", self.now)
-        chores: tuple[Action, ...] = plugs.actions
-        if domain.power is Power.OFF and domain.specs and not plugging.fits(self._ports, domain):
-            chores = (Define(self.placement.epoch, domain.specs, self._ports),)  # with the disks that it had so far
-        if self._can_grow(domain):
-            chores = (*chores, GrowDisks(self._specs))
+        said = self.previous.reason if self.previous else ""
+        plugs = plugging.change(self._ports, self.observed, said, self.now)
+        swaps = disks.change(self._request.image, self._specs.disks, self.observed, said, self.now)
+        chores: tuple[Action, ...] = (*plugs.actions, *swaps.actions)
+        if domain.power is Power.OFF and (define := self._redefine(domain)):
+            chores = (define, *swaps.actions)
+        reason = "; ".join(filter(None, (plugs.reason, swaps.reason)))
         if not chores:
-            return self._say(actual, plugs.reason, plugs.again_in_s)
+            pauses = [pause for pause in (plugs.again_in_s, swaps.again_in_s) if pause is not None]
+            return self._say(actual, reason, min(pauses, default=None))
         # One that fails is in no other's way: each is the first in its turn.
         turn = self.failure.count % len(chores) if self.failure else 0
-        return self._do(actual, *chores[turn:], *chores[:turn], reason=plugs.reason)
+        return self._do(actual, *chores[turn:], *chores[:turn], reason=reason)
+
+    def _redefine(self, domain: Domain) -> Define | None:
+        """What makes a guest that is off have the ports and the disks that it is to have, as far as these are there."""
+        has = disks.present(self._specs, self.observed).disks
+        if plugging.fits(self._ports, domain) and disks.fits(has, domain):
+            return None
+        specs = (domain.specs or self._specs).model_copy(update={"disks": has})
+        return Define(self.placement.epoch, specs, self._ports)
 
     def _do(self, actual: Actual, *actions: Action, reason: str = "") -> Decision[VmStatus, Action]:
         """Take steps, unless that was found to be hopeless."""
@@ -440,13 +434,8 @@ class _Look:
 
     def _specs_in_use(self) -> Specs | None:
         """What the guest that is on was started with, and how large its disks are by now."""
-        domain = self.observed.domain
-        if domain is None or domain.power is Power.OFF or domain.specs is None:
-            return None
-        disks = {"ssd_mib": self.observed.root_mib or domain.specs.ssd_mib}
-        if domain.specs.hdd_mib:
-            disks["hdd_mib"] = self.observed.hdd_mib or domain.specs.hdd_mib
-        return domain.specs.model_copy(update=disks)
+        domain, told = self.observed.domain, self.previous.specs if self.previous else None
+        return disks.in_use(self._specs.disks, self.observed, domain, told) if domain else None
 
 
 def _is_leaving(placement: Placement) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from common.schemas.port import Port
 from ucloud_vm.hypervisor import Domain, Power
-from ucloud_vm.steps import Observation, Plug, PortAction, Unplug
+from ucloud_vm.steps import Observation, Plug, PlugAction, Unplug
 
 ASK_AGAIN = timedelta(seconds=10)
 """A guest that is still booting misses that a card is to go."""
@@ -23,7 +23,7 @@ _HAVE_CARDS = (Power.RUNNING, Power.PAUSED, Power.STUCK)
 class Plugging:
     """What to do about the ports of a guest that runs; `reason` is why that is not all, else empty."""
 
-    actions: tuple[PortAction, ...] = ()
+    actions: tuple[PlugAction, ...] = ()
     reason: str = ""
     again_in_s: float | None = None
 
@@ -54,10 +54,10 @@ def change(ports: tuple[Port, ...], observed: Observation, said: str, now: datet
     if not domain.plugs:
         return Plugging(reason=LATER)
     missing = tuple(port for port in ports if port.id not in domain.ports)
-    plugs: tuple[PortAction, ...] = tuple(Plug(port) for port in missing if port.network not in observed.lacking)
+    plugs: tuple[PlugAction, ...] = tuple(Plug(port) for port in missing if port.network not in observed.lacking)
     asked = {port: observed.unplug_asked_at.get(port) for port in domain.ports - {port.id for port in ports}}
     due = sorted(port for port, asked_at in asked.items() if asked_at is None or now - asked_at >= ASK_AGAIN)
-    keeps = KEEPS if asked and (said == KEEPS or any(asked[port] for port in due)) else ""
+    keeps = KEEPS if asked and (KEEPS in said or any(asked[port] for port in due)) else ""
     if actions := plugs + tuple(Unplug(port) for port in due):
         return Plugging(actions, keeps)
     since = [asked_at for asked_at in asked.values() if asked_at]

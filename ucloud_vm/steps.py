@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from common.schemas.disk import DiskSpec
 from common.schemas.port import Port, PortId
 from common.schemas.vm import Console, Specs
 from ucloud_vm.hypervisor import Domain, Journey
@@ -11,17 +12,17 @@ from ucloud_vm.hypervisor import Domain, Journey
 
 @dataclass(frozen=True)
 class CreateDisks:
-    """Make the disks that are missing."""
+    """Make disks that are missing."""
 
     image: str
-    specs: Specs
+    disks: tuple[DiskSpec, ...]
 
 
 @dataclass(frozen=True)
 class GrowDisks:
-    """Grow the disks that are smaller than the specs say; a guest that runs sees it at once."""
+    """Grow those of the disks that are smaller than is said; a guest that runs sees it at once."""
 
-    specs: Specs
+    disks: tuple[DiskSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,20 @@ class Unplug:
 
 
 @dataclass(frozen=True)
+class PlugDisk:
+    """Give a guest that runs a disk that the store has."""
+
+    serial: str
+
+
+@dataclass(frozen=True)
+class UnplugDisk:
+    """Ask a guest that runs to let go of a disk."""
+
+    serial: str
+
+
+@dataclass(frozen=True)
 class SetHa:
     """Note whether the guest is to end when this host loses touch with the cloud."""
 
@@ -91,8 +106,15 @@ class Undefine:
 
 
 @dataclass(frozen=True)
+class RemoveDisk:
+    """Remove one disk, for good."""
+
+    serial: str
+
+
+@dataclass(frozen=True)
 class RemoveDisks:
-    """Remove the disks, for good."""
+    """Remove all disks, for good."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +126,7 @@ class MakeFolder:
 class CreateArrivingDisks:
     """Make empty disks for those of another host to be copied into."""
 
-    specs: Specs
+    disks: tuple[DiskSpec, ...]
 
 
 @dataclass(frozen=True)
@@ -141,11 +163,13 @@ class SendRestLater:
     """Let the guest go on at its new host before all of its memory is there."""
 
 
-DiskAction = CreateDisks | CreateArrivingDisks | GrowDisks | RemoveDisks | KeepArrivedDisks | DropArrivingDisks
+DiskAction = (
+    CreateDisks | CreateArrivingDisks | GrowDisks | RemoveDisk | RemoveDisks | KeepArrivedDisks | DropArrivingDisks
+)
 SendAction = Send | StopSending | AllowDowntime | SendRestLater
 DomainAction = SetHa | Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | MakeFolder
-PortAction = Plug | Unplug
-Action = DiskAction | SendAction | DomainAction | PortAction
+PlugAction = Plug | Unplug | PlugDisk | UnplugDisk
+Action = DiskAction | SendAction | DomainAction | PlugAction
 
 
 @dataclass(frozen=True)
@@ -162,14 +186,15 @@ class Sent:
 class Observation:
     """What is here of a VM. `run_files`: its folder of sockets or its serial log; `disk_files`: any part of a disk.
 
-    `root_mib` and `hdd_mib` are the sizes of its disks; None where there is no disk, or, while the guest is on, where
-    the store does not answer. `obstacle` says why what is here could not be found out.
+    `disks_mib` are the sizes of the disks that the store has, by their serials; None where it does not answer, while
+    the guest is on. `unfinished` are the serials of those that are not whole. `obstacle` says why what is here could
+    not be found out.
     """
 
     console: Console
     domain: Domain | None = None
-    root_mib: int | None = None
-    hdd_mib: int | None = None
+    disks_mib: Mapping[str, int] | None = field(default_factory=dict)
+    unfinished: frozenset[str] = frozenset()
     disk_files: bool = False
     run_files: bool = False
     shutdown_asked_at: datetime | None = None
@@ -190,3 +215,5 @@ class Observation:
     """The networks of its ports, by their uuids, that this host has no bridge of; each with the reason."""
     unplug_asked_at: Mapping[PortId, datetime] = field(default_factory=dict)
     """When this daemon last asked its guest to let go of a port."""
+    disk_asked_at: Mapping[str, datetime] = field(default_factory=dict)
+    """When it last asked it to let go of a disk, by its serial."""

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, computed_field, model_validator
 
+from common.schemas.disk import HDD, MOST_DISKS, ROOT, DiskKind, DiskSpec, sum_mib
 from common.schemas.owner import OwnerName
 from common.schemas.port import Port
 from common.schemas.record import Part, Record
@@ -91,12 +92,45 @@ silent is done when the host is back. A VM that is to be deleted is, for its own
 
 
 class Specs(Part):
-    """What a VM is made of. `ssd_mib` is its root disk, `hdd_mib` a second, empty disk (0: none)."""
+    """What a VM is made of. The first disk is its root disk, an SSD; what its disks add up to is never said apart."""
 
     cpu: Annotated[int, Field(ge=1, le=512)]
     ram_mib: Annotated[int, Field(ge=64, le=64 * 1024 * 1024)]
-    ssd_mib: Annotated[int, Field(ge=1, le=1024 * 1024 * 1024)]
-    hdd_mib: Annotated[int, Field(ge=0, le=1024 * 1024 * 1024)] = 0
+    disks: Annotated[tuple[DiskSpec, ...], Field(min_length=1, max_length=MOST_DISKS)]
+
+    @classmethod
+    def of(cls, cpu: int, ram_mib: int, ssd_mib: int, hdd_mib: int = 0) -> Self:
+        """A VM with a root disk of `ssd_mib`, and an HDD unless `hdd_mib` is 0."""
+        return cls.model_validate({"cpu": cpu, "ram_mib": ram_mib, "ssd_mib": ssd_mib, "hdd_mib": hdd_mib})
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic has it
+    @property
+    def ssd_mib(self) -> int:
+        """What its SSDs add up to."""
+        return sum_mib(self.disks, DiskKind.SSD)
+
+    @computed_field  # type: ignore[prop-decorator]  # as pydantic has it
+    @property
+    def hdd_mib(self) -> int:
+        """What its HDDs add up to; 0: it has none."""
+        return sum_mib(self.disks, DiskKind.HDD)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_disks(cls, data: Any) -> Any:
+        """Records of earlier versions name no disks, only how large the two are that there may be."""
+        if not isinstance(data, dict) or "disks" in data or "ssd_mib" not in data:
+            return data
+        sizes = ((DiskKind.SSD, data["ssd_mib"], ROOT), (DiskKind.HDD, data.get("hdd_mib", 0), HDD))
+        disks = [{"kind": kind, "size_mib": size_mib, "serial": serial} for kind, size_mib, serial in sizes]
+        return {**data, "disks": disks if disks[1]["size_mib"] else disks[:1]}
+
+    @model_validator(mode="after")
+    def _has_a_root(self) -> Self:
+        serials = [disk.serial for disk in self.disks]
+        if serials[0] != ROOT or self.disks[0].kind is not DiskKind.SSD or len(set(serials)) < len(serials):
+            raise ValueError("the first disk must be the root disk, an SSD, and no serial come twice")
+        return self
 
 
 GroupName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]

@@ -4,11 +4,12 @@ One Protocol for each of the two users (ucloud_image imports templates, ucloud_v
 same contract tests. A store must never remove the template that a disk rests on, nor a disk without being asked to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from common.schemas.disk import ROOT, DiskSpec
 from common.schemas.host import StoreCapacity
 
 _STEPS = 128
@@ -55,15 +56,21 @@ class CephSecret:
 
 @dataclass(frozen=True)
 class VmDisks:
-    """What a store holds of a VM. `leftovers`: there is something, if only the beginning of a disk.
+    """What a store holds of a VM: its disks that are whole, by their serials, and the serials of those that are not.
 
-    `arriving`: the disks were made to be copied into, and not kept yet.
+    `leftovers`: there is something, if only the beginning of a disk. `arriving`: the disks were made to be copied into,
+    and not kept yet.
     """
 
-    root: Disk | None = None
-    hdd: Disk | None = None
+    whole: Mapping[str, Disk] = field(default_factory=dict)
+    unfinished: frozenset[str] = frozenset()
     leftovers: bool = False
     arriving: bool = False
+
+    @property
+    def root(self) -> Disk | None:
+        """The root disk."""
+        return self.whole.get(ROOT)
 
 
 @dataclass(frozen=True)
@@ -118,13 +125,13 @@ class ImageStore(Protocol):
 class DiskStore(Protocol):
     """The disks of VMs. TemporaryError when the store can't do its work now (it is full, or not there)."""
 
-    def create(self, vm_uuid: str, image_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
-        """Make the disks that the VM lacks: its root disk, a clone of the template grown to `ssd_mib`, and an empty
-        second one unless `hdd_mib` is 0. PermanentError when there is no such template or it is larger."""
+    def create(self, vm_uuid: str, image_uuid: str, disks: Iterable[DiskSpec]) -> None:
+        """Make those of the disks that the VM lacks: its root disk, a clone of the template grown to the size wanted,
+        and empty ones. PermanentError when there is no such template or it is larger."""
         ...
 
-    def prepare_arrival(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
-        """Make those of a VM's disks that it lacks, empty, for another host's to be copied into. PermanentError when
+    def prepare_arrival(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
+        """Make those of the disks that the VM lacks, empty, for another host's to be copied into. PermanentError when
         there is anything of the VM that was not made so: it may be the very disk that is in use."""
         ...
 
@@ -155,13 +162,17 @@ class DiskStore(Protocol):
         """
         ...
 
-    def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+    def grow(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
         """Grow those disks of a VM that are smaller, while nobody uses them; what has no disk gets none. Never shrinks.
         TemporaryError when there is no room for what they grow by, or a guest holds them."""
         ...
 
-    def check_growth(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+    def check_growth(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
         """TemporaryError when there is no room for what `grow` would add; for disks that a hypervisor grows."""
+        ...
+
+    def remove_disk(self, vm_uuid: str, serial: str) -> None:
+        """Remove one disk of a VM, or what there is of it; nothing is fine."""
         ...
 
     def remove(self, vm_uuid: str) -> None:

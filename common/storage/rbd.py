@@ -2,15 +2,17 @@
 
     <ssd pool>  template-<image>-<random>   a template or a draft of one; its clones are made from its snapshot
                 vm-<vm>-root                a clone
+                vm-<vm>-<serial>            another disk
                 ucloud                      an object of RADOS: the ledger, with these entries:
                   template.<image>            the template's name; "removing <name>" as it is about to go
                   draft.<image>.<name>        an import is under way, or was interrupted
                   vm.<vm>.<root|hdd>          "making <image>", "removing ": it is not whole; "arriving": it is to be
-                                              copied into
-    <hdd pool>  vm-<vm>-hdd
+                                              copied into; none: it is whole, if it is there
+                  vm.<vm>.<serial>            "making ssd", "removing ssd", "arriving ssd"; "ssd": it is whole
+    <hdd pool>  vm-<vm>-<hdd|serial>        a disk of which the ledger says "hdd" where it says "ssd" above
 
 What is under way is noted before it is begun, so a process that is ended at any point leaves nothing that looks whole
-and is not. A disk of which the ledger says nothing is whole.
+and is not. Of the serials root and hdd, whose kinds are known, whole disks have no entry; other disks are found by it.
 """
 
 import logging
@@ -20,13 +22,15 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.ceph import images, ledger
 from common.ceph.access import Access
 from common.ceph.hands import Hands
 from common.errors import PermanentError, TemporaryError
+from common.schemas.disk import HDD, ROOT, SERIAL_PATTERN, DiskKind, DiskSpec
 from common.schemas.host import StoreCapacity
 from common.settings import StorageSettings
 from common.storage import Capacities, CephSecret, Disk, RbdDisk, VmDisks, capacity_of
@@ -34,10 +38,12 @@ from common.storage.qcow2 import read_header
 
 _log = logging.getLogger(__name__)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DISK_NAME = re.compile(rf"vm-({_UUID.pattern})-(root|hdd)")
+_DISK_NAME = re.compile(rf"vm-({_UUID.pattern})-{SERIAL_PATTERN}")
 _SECRETS = uuid.UUID("0b5d6f5e-1d53-4a0c-9df1-6a3a1d0e7c55")
 _MIB = 1024 * 1024
 _MAKING, _ARRIVING, _STAGED, _REMOVING = "making ", "arriving", "staged", "removing "
+_KNOWN = {ROOT: DiskKind.SSD, HDD: DiskKind.HDD}
+"""The disks that the ledger need not name, as there was a time when it named none."""
 _PATIENCE_S = 10.0
 _LOOK_EVERY_S = 0.1
 _STALL_S = 120
@@ -155,24 +161,25 @@ class RbdStore:
 
     # --- disks --------------------------------------------------------------------------------------------------------
 
-    def create(self, vm_uuid: str, image_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+    def create(self, vm_uuid: str, image_uuid: str, disks: Iterable[DiskSpec]) -> None:
         """See DiskStore."""
         present = self.disks(vm_uuid)
-        if present.root is None:
-            self._create_root(vm_uuid, image_uuid, ssd_mib)
-        if hdd_mib and present.hdd is None:
-            key = f"vm.{vm_uuid}.hdd"
-            self._note({key: _MAKING})
-            self._make_anew(self._hdd_pool(), f"vm-{vm_uuid}-hdd", hdd_mib)
-            self._strike(key)
+        for disk in disks:
+            if disk.serial in present.whole:
+                continue
+            place = self._place(vm_uuid, disk.serial, disk.kind)
+            if disk.serial == ROOT:
+                self._create_root(place, image_uuid, disk.size_mib)
+            else:
+                self._note({place.key: place.noted(_MAKING)})
+                self._make_anew(place, disk.size_mib)
+            self._settle(place)
 
-    def _create_root(self, vm_uuid: str, image_uuid: str, ssd_mib: int) -> None:
-        key, name = f"vm.{vm_uuid}.root", f"vm-{vm_uuid}-root"
-        template = self._begin_on(image_uuid, key, ssd_mib)
+    def _create_root(self, place: "_Place", image_uuid: str, size_mib: int) -> None:
+        template = self._begin_on(image_uuid, place.key, size_mib)
         # Of an earlier try, which nobody has used.
-        self._hands.call(images.remove, self._ssd, name)
-        self._hands.call(images.clone, self._ssd, template, name, ssd_mib * _MIB)
-        self._strike(key)
+        self._hands.call(images.remove, self._ssd, place.image)
+        self._hands.call(images.clone, self._ssd, template, place.image, size_mib * _MIB)
 
     def _begin_on(self, image_uuid: str, key: str, ssd_mib: int) -> str:
         """Note at `key` that a disk is being made from a template; returns that one's name."""
@@ -195,109 +202,117 @@ class RbdStore:
                 raise TemporaryError(f"image {image_uuid} is being removed")
             threading.Event().wait(_LOOK_EVERY_S)
 
-    def prepare_arrival(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+    def prepare_arrival(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
         """See DiskStore."""
-        noted, sizes = self._look(vm_uuid)
-        if any(size is not None and noted.get(disk) != _ARRIVING for disk, size in sizes.items()):
+        wanted = {disk.serial: (self._place(vm_uuid, disk.serial, disk.kind), disk) for disk in disks}
+        found = self._look(vm_uuid)
+        if any(seen.size_bytes is not None and not seen.state.startswith(_ARRIVING) for seen in found.values()):
             raise PermanentError("there are disks of this VM in the store of the host that it is to be copied to")
-        wanted = {"root": (self._ssd, ssd_mib)} | ({"hdd": (self._hdd_pool(), hdd_mib)} if hdd_mib else {})
-        self._note({f"vm.{vm_uuid}.{disk}": _ARRIVING for disk in wanted})
-        for disk, (pool, size_mib) in wanted.items():
-            if sizes[disk] is None:
-                self._make_anew(pool, f"vm-{vm_uuid}-{disk}", size_mib)
+        self._note({place.key: place.noted(_ARRIVING) for place, _ in wanted.values()})
+        for serial, (place, disk) in wanted.items():
+            if serial not in found or found[serial].size_bytes is None:
+                self._make_anew(place, disk.size_mib)
 
     def keep_arrival(self, vm_uuid: str) -> None:
         """See DiskStore."""
-        noted, _ = self._look(vm_uuid)
-        self._strike(*(f"vm.{vm_uuid}.{disk}" for disk, state in noted.items() if state == _ARRIVING))
+        for seen in self._look(vm_uuid).values():
+            if seen.state.startswith(_ARRIVING):
+                self._settle(seen.place)
 
     def drop_arrival(self, vm_uuid: str) -> None:
         """See DiskStore."""
-        noted, _ = self._look(vm_uuid)
-        for disk, state in noted.items():
-            if state == _ARRIVING:
-                self._remove_disk(vm_uuid, disk)
+        for seen in self._look(vm_uuid).values():
+            if seen.state.startswith(_ARRIVING):
+                self._remove(seen.place)
 
     def disks(self, vm_uuid: str) -> VmDisks:
         """See DiskStore."""
-        noted, sizes = self._look(vm_uuid)
-        found: dict[str, Disk] = {
-            disk: RbdDisk(
-                self._pools()[disk],
-                f"vm-{vm_uuid}-{disk}",
-                size_mib=size // _MIB,
+        found = self._look(vm_uuid)
+        whole: dict[str, Disk] = {
+            serial: RbdDisk(
+                seen.place.pool,
+                seen.place.image,
+                size_mib=seen.size_bytes // _MIB,
                 client=self._access.client,
                 conf=Path(self._access.conf),
                 secret_uuid=self._secret_uuid,
             )
-            for disk, size in sizes.items()
-            if size is not None and not noted.get(disk, "").startswith((_MAKING, _REMOVING))
+            for serial, seen in found.items()
+            if seen.size_bytes is not None and not seen.state.startswith((_MAKING, _REMOVING))
         }
         return VmDisks(
-            root=found.get("root"),
-            hdd=found.get("hdd"),
-            leftovers=bool(noted) or any(size is not None for size in sizes.values()),
-            arriving=_ARRIVING in noted.values(),
+            whole,
+            unfinished=frozenset(found) - whole.keys(),
+            leftovers=bool(found),
+            arriving=any(seen.state.startswith(_ARRIVING) for seen in found.values()),
         )
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
         """See DiskStore. A client that has died without giving its lock back counts until it is expelled."""
         try:
-            return any(self._hands.call(images.users, pool, name) for pool, name in self._images(vm_uuid).values())
+            places = [seen.place for seen in self._look(vm_uuid).values()]
+            return any(self._hands.call(images.users, place.pool, place.image) for place in places)
         except TemporaryError as error:
             _log.warning("can't tell whether the disks of VM %s are in use: %s", vm_uuid, error)
             return None
 
     def expel(self, vm_uuid: str) -> None:
         """See DiskStore. They are on the cluster's blocklist, each by the nonce that no later client has."""
-        for pool, name in self._images(vm_uuid).values():
-            if expelled := self._hands.call(images.expel, pool, name):
-                _log.warning("cut off from the disk %s/%s: %s", pool, name, ", ".join(expelled))
+        for place in (seen.place for seen in self._look(vm_uuid).values()):
+            if expelled := self._hands.call(images.expel, place.pool, place.image):
+                _log.warning("cut off from the disk %s/%s: %s", place.pool, place.image, ", ".join(expelled))
 
-    def grow(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+    def grow(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
         """See DiskStore."""
-        for pool, name, _, size_mib in self._growths(vm_uuid, ssd_mib, hdd_mib, check=True):
-            self._hands.call(images.resize, pool, name, size_mib * _MIB)
+        growths = self._growths(vm_uuid, disks)
+        self._check_room(growths)
+        for place, _, wanted in growths:
+            self._hands.call(images.resize, place.pool, place.image, wanted.size_mib * _MIB)
 
-    def check_growth(self, vm_uuid: str, ssd_mib: int, hdd_mib: int) -> None:
+    def check_growth(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> None:
         """See DiskStore. Disks are sparse; still, what a pool has no room for now must not be promised."""
-        self._growths(vm_uuid, ssd_mib, hdd_mib, check=True)
+        self._check_room(self._growths(vm_uuid, disks))
 
-    def _growths(self, vm_uuid: str, ssd_mib: int, hdd_mib: int, *, check: bool) -> list[tuple[str, str, int, int]]:
-        """The disks that are too small: pool, name, size and the size that each is to have."""
-        _, sizes = self._look(vm_uuid)
-        wanted = {"root": ssd_mib, "hdd": hdd_mib}
-        found = [
-            (*self._images(vm_uuid)[disk], size // _MIB, wanted[disk])
-            for disk, size in sizes.items()
-            if size is not None and size // _MIB < wanted[disk]
+    def _growths(self, vm_uuid: str, disks: Iterable[DiskSpec]) -> list[tuple["_Place", int, DiskSpec]]:
+        """The disks that are too small: where each is, by how many MiB, and as it is to be."""
+        found = self._look(vm_uuid)
+        return [
+            (seen.place, wanted.size_mib - seen.size_bytes // _MIB, wanted)
+            for wanted in disks
+            if (seen := found.get(wanted.serial))
+            and seen.size_bytes is not None
+            and seen.size_bytes // _MIB < wanted.size_mib
         ]
-        for pool, name, size_mib, wanted_mib in found if check else ():
-            if self._hands.call(images.room, pool).free_bytes // _MIB < wanted_mib - size_mib:
-                disk = name.rpartition("-")[2]
-                raise TemporaryError(
-                    f"can't grow the {disk} disk to {wanted_mib} MiB: its host's store has not that much room"
-                )
-        return found
+
+    def _check_room(self, growths: Iterable[tuple["_Place", int, DiskSpec]]) -> None:
+        free_mib: dict[str, int] = {}
+        for place, more_mib, wanted in growths:
+            if place.pool not in free_mib:
+                free_mib[place.pool] = self._hands.call(images.room, place.pool).free_bytes // _MIB
+            free_mib[place.pool] -= more_mib
+            if free_mib[place.pool] < 0:
+                said = f"can't grow the {wanted.serial} disk to {wanted.size_mib} MiB"
+                raise TemporaryError(f"{said}: its host's store has not that much room")
+
+    def remove_disk(self, vm_uuid: str, serial: str) -> None:
+        """See DiskStore."""
+        if seen := self._look(vm_uuid).get(serial):
+            self._remove(seen.place)
 
     def remove(self, vm_uuid: str) -> None:
         """See DiskStore."""
-        noted, sizes = self._look(vm_uuid)
-        for disk, size in sizes.items():
-            if size is not None or disk in noted:
-                self._remove_disk(vm_uuid, disk)
+        for seen in self._look(vm_uuid).values():
+            self._remove(seen.place)
 
-    def _remove_disk(self, vm_uuid: str, disk: str) -> None:
-        pool, name = self._images(vm_uuid)[disk]
-        key = f"vm.{vm_uuid}.{disk}"
+    def _remove(self, place: "_Place") -> None:
         # On its way it has no name.
-        self._note({key: _REMOVING})
-        self._hands.call(images.remove, pool, name)
-        self._strike(key)
+        self._note({place.key: place.noted(_REMOVING)})
+        self._hands.call(images.remove, place.pool, place.image)
+        self._strike(place.key)
 
     def vms(self) -> frozenset[str]:
         """See DiskStore."""
-        found = {_vm_of(name) for pool in set(self._pools().values()) for name in self._hands.call(images.names, pool)}
+        found = {_vm_of(name) for pool in self._pools() for name in self._hands.call(images.names, pool)}
         noted = {entry.split(".")[1] for entry in self._read("vm.")}
         return frozenset(vm for vm in found | noted if vm)
 
@@ -332,30 +347,47 @@ class RbdStore:
         """The same on each host, so that a guest finds the secret where it moves to."""
         return str(uuid.uuid5(_SECRETS, self._access.client))
 
-    def _pools(self) -> dict[str, str]:
-        return {"root": self._ssd} | ({"hdd": self._hdd} if self._hdd else {})
+    def _pools(self) -> frozenset[str]:
+        return frozenset(filter(None, (self._ssd, self._hdd)))
 
-    def _hdd_pool(self) -> str:
-        if not self._hdd:
+    def _place(self, vm_uuid: str, serial: str, kind: DiskKind) -> "_Place":
+        pool = self._ssd if kind is DiskKind.SSD else self._hdd
+        if not pool:
             raise PermanentError("this host has no store for HDDs")
-        return self._hdd
+        return _Place(pool, _checked(vm_uuid), serial, kind)
 
-    def _images(self, vm_uuid: str) -> dict[str, tuple[str, str]]:
-        return {disk: (pool, f"vm-{_checked(vm_uuid)}-{disk}") for disk, pool in self._pools().items()}
+    def _look(self, vm_uuid: str) -> dict[str, "_Seen"]:
+        """What there is of a VM, by the serials of its disks."""
+        prefix = f"vm.{_checked(vm_uuid)}."
+        # Which there may be, then which there are, then what they are: what is said to be whole after it was looked at
+        # may not have been whole then.
+        named = self._noted(prefix)
+        kinds = _KNOWN | {serial: _kind_of(serial, state) for serial, state in named.items()}
+        places = [
+            self._place(vm_uuid, serial, kind) for serial, kind in kinds.items() if self._hdd or kind is DiskKind.SSD
+        ]
+        sizes = self._hands.call(images.sizes, tuple((place.pool, place.image) for place in places))
+        noted = self._noted(prefix)
+        return {
+            place.serial: _Seen(place, noted.get(place.serial, ""), size_bytes)
+            for place, size_bytes in zip(places, sizes, strict=True)
+            if place.serial in noted or (place.serial in _KNOWN and size_bytes is not None)
+        }
 
-    def _look(self, vm_uuid: str) -> tuple[dict[str, str], dict[str, int | None]]:
-        """What the ledger says of each disk of a VM, and how large each is in bytes; None where there is none."""
-        named = self._images(vm_uuid)
-        prefix = f"vm.{vm_uuid}."
-        # In this order: what is said to be whole after it was looked at may not have been whole then.
-        sizes = dict(zip(named, self._hands.call(images.sizes, tuple(named.values())), strict=True))
-        noted = {entry.removeprefix(prefix): state for entry, state in self._read(prefix).items()}
-        return noted, sizes
+    def _noted(self, prefix: str) -> dict[str, str]:
+        return {entry.removeprefix(prefix): state for entry, state in self._read(prefix).items()}
 
-    def _make_anew(self, pool: str, name: str, size_mib: int) -> None:
+    def _make_anew(self, place: "_Place", size_mib: int) -> None:
         """An empty image, whatever there is of an earlier try."""
-        self._hands.call(images.remove, pool, name)
-        self._hands.call(images.create, pool, name, size_mib * _MIB)
+        self._hands.call(images.remove, place.pool, place.image)
+        self._hands.call(images.create, place.pool, place.image, size_mib * _MIB)
+
+    def _settle(self, place: "_Place") -> None:
+        """Say that a disk is whole."""
+        if place.serial in _KNOWN:
+            self._strike(place.key)
+        else:
+            self._note({place.key: place.kind})
 
     def _read(self, prefix: str) -> dict[str, str]:
         return self._hands.call(ledger.read, self._ssd, prefix)
@@ -365,6 +397,43 @@ class RbdStore:
 
     def _strike(self, *entries: str) -> None:
         self._hands.call(ledger.write, self._ssd, {}, {}, entries)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a disk is, or is to be."""
+
+    pool: str
+    vm_uuid: str
+    serial: str
+    kind: DiskKind
+
+    @property
+    def image(self) -> str:
+        """Its name in the pool."""
+        return f"vm-{self.vm_uuid}-{self.serial}"
+
+    @property
+    def key(self) -> str:
+        """Its entry in the ledger."""
+        return f"vm.{self.vm_uuid}.{self.serial}"
+
+    def noted(self, state: str) -> str:
+        """What the ledger says of it in a state."""
+        return state if self.serial in _KNOWN else f"{state.rstrip()} {self.kind}"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A disk of which there is something: what the ledger says, and its size, None where there is no image."""
+
+    place: _Place
+    state: str
+    size_bytes: int | None
+
+
+def _kind_of(serial: str, state: str) -> DiskKind:
+    return _KNOWN.get(serial) or DiskKind(state.rpartition(" ")[2])
 
 
 def _checked(name: str) -> str:

@@ -3,6 +3,7 @@
 A field's description says what is allowed: a refusal repeats it (ucloud_api.problems).
 """
 
+from ucloud_api.models.disk import DiskIn, DiskOut, DiskPatch, DiskPath
 from ucloud_api.models.doctor import Diagnosis, FindingOut, Mend
 from ucloud_api.models.event import EventList, EventQuery, ThingEvent
 from ucloud_api.models.file import File, FileList, FilePath, FileQuery, Upload
@@ -62,6 +63,10 @@ from ucloud_api.models.vm import (
 __all__ = [
     "Amounts",
     "Diagnosis",
+    "DiskIn",
+    "DiskOut",
+    "DiskPatch",
+    "DiskPath",
     "Drain",
     "DrainingVm",
     "EventList",

@@ -11,18 +11,21 @@ from common.errors import InvalidValue
 from common.schemas import size
 from common.schemas.owner import OwnerName
 
-_SIZE_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ ?(MiB|GiB|TiB)$"}]}
+SIZE_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]+ ?(MiB|GiB|TiB)$"}]
+}
 MAX_MIB = 1024 * 1024 * 1024
 
 
-def _to_mib(value: object) -> int:
+def to_mib(value: object) -> int:
+    """A size as users write it, in MiB; an error of pydantic's when it is none."""
     try:
         return size.parse_size_mib(value)
     except InvalidValue as error:
         raise PydanticCustomError("size", "is not a size") from error
 
 
-SizeIn = Annotated[int, BeforeValidator(_to_mib), WithJsonSchema(_SIZE_SCHEMA)]
+SizeIn = Annotated[int, BeforeValidator(to_mib), WithJsonSchema(SIZE_SCHEMA)]
 """Takes a size as users write it, holds MiB."""
 
 SizeOut = int | str

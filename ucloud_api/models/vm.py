@@ -15,11 +15,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from common.schemas import size
+from common.schemas.disk import MOST_DISKS
 from common.schemas.image import ImageName
 from common.schemas.owner import OwnerName
 from common.schemas.port import MOST_PORTS
 from common.schemas.ssh_key import MOST_KEY_CHARACTERS, MOST_SSH_KEYS
 from common.schemas.vm import Actual, GuestName, HostName, Requested, VmName
+from ucloud_api.models.disk import DiskOut, HddIn, SsdIn
 from ucloud_api.models.move import Move
 from ucloud_api.models.placing import AffinityOut, Placing
 from ucloud_api.models.port import NETWORKS, PortIn, PortOut
@@ -30,8 +32,10 @@ _VM_NAME = "A DNS label: 1 to 63 lower-case letters, digits and hyphens, no hyph
 
 _CPU = Field(strict=True, ge=1, le=512, description="Processors: an integer from 1 to 512.")
 _RAM = Field(ge=64, le=64 * 1024 * 1024, description=f"Memory, 64MiB to 64TiB: {size.ALLOWED}.")
-_SSD = Field(ge=1, le=MAX_MIB, description=f"The root disk, 1MiB to 1024TiB: {size.ALLOWED}.")
-_HDD = Field(ge=0, le=MAX_MIB, description=f"A second disk, 0 (none) to 1024TiB: {size.ALLOWED}.")
+_SSD = Field(ge=1, le=MAX_MIB, description=f"The only SSD, 1MiB to 1024TiB: {size.ALLOWED}.")
+_HDD = Field(ge=0, le=MAX_MIB, description=f"The only HDD, 0 (none) to 1024TiB: {size.ALLOWED}.")
+_SSDS = f"The root disk, or a list of it and other SSDs, each 1MiB to 1024TiB: {size.ALLOWED}."
+_HDDS = f"An HDD, 0 for none, or a list of such, each 1MiB to 1024TiB: {size.ALLOWED}."
 _PROTECTED = "True: a DELETE is refused."
 _MOST_USER_DATA = 16 * 1024
 _USER_DATA = "What its guest may read at boot: a text of at most 16384 bytes in UTF-8. It is shown to nobody else."
@@ -50,12 +54,20 @@ class SpecsIn(In):
 
     cpu: Annotated[int, _CPU]
     ram: Annotated[SizeIn, _RAM]
-    ssd: Annotated[SizeIn, _SSD]
-    hdd: Annotated[SizeIn, _HDD] = 0
+    ssd: Annotated[SsdIn, Field(description=_SSDS)]
+    hdd: Annotated[HddIn, Field(description=_HDDS)] = ()
+
+    @model_validator(mode="after")
+    def _has_not_too_many(self) -> Self:
+        if len(self.ssd) + len(self.hdd) > MOST_DISKS:
+            raise PydanticCustomError(
+                "too_many", "has too many disks", {"allowed": f"at most {MOST_DISKS} disks in all"}
+            )
+        return self
 
 
 class SpecsPatch(In):
-    """What a VM is to be made of from now on; what is left out stays. Disks only grow."""
+    """What a VM is to be made of from now on; what is left out stays. Disks only grow, each of several for itself."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
@@ -159,7 +171,7 @@ class LogQuery(In):
 
 
 class SpecsOut(Out):
-    """What a VM is made of."""
+    """What a VM is made of; `ssd` and `hdd` are what its disks of the kind add up to."""
 
     cpu: int
     ram: SizeOut
@@ -181,6 +193,7 @@ class Vm(Out):
     name: str
     owner: str
     specs: SpecsOut
+    disks: Annotated[tuple[DiskOut, ...], Field(description="The first one is the root disk.")]
     image: str
     image_name: Annotated[str | None, Field(description="Null when the image exists no more.")]
     hostname: Annotated[str | None, Field(description="The path of the host that it is placed on.")]

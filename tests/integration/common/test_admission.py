@@ -23,7 +23,7 @@ from devcloud.etcd import EtcdCluster
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 IMAGE = ImageRequest(uuid="i-1", owner="alice", name="debian", file="debian.qcow2", created_at=NOW)
-SPECS = Specs(cpu=1, ram_mib=64, ssd_mib=1)
+SPECS = Specs.of(cpu=1, ram_mib=64, ssd_mib=1)
 VM = VmRequest(uuid="v-1", owner="alice", name="web", specs=SPECS, image="i-1", created_at=NOW)
 
 

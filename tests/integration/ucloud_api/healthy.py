@@ -86,7 +86,7 @@ class Healthy:
             uuid=VM,
             owner="alice",
             name="web",
-            specs=Specs(cpu=1, ram_mib=512, ssd_mib=2048),
+            specs=Specs.of(cpu=1, ram_mib=512, ssd_mib=2048),
             image=IMAGE,
             created_at=LONG_AGO,
         )

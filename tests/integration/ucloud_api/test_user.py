@@ -33,7 +33,7 @@ def charge_vm(store: Store, world: World, owner: str, name: str = "web") -> VmRe
     image = world.add_image(name=f"image-of-{name}", owner="admin")
     entry = store.get(keys.image(image))
     assert entry
-    specs = Specs(cpu=2, ram_mib=1536, ssd_mib=10240, hdd_mib=0)
+    specs = Specs.of(cpu=2, ram_mib=1536, ssd_mib=10240, hdd_mib=0)
     request = VmRequest(
         uuid=str(uuid.uuid4()), owner=owner, name=name, specs=specs, image=image, created_at=datetime.now(UTC)
     )

@@ -13,7 +13,7 @@ from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World, bearer
 
 BODY: dict[str, Any] = {"name": "web", "specs": {"cpu": 2, "ram": 1, "ssd": 10}, "image": "debian"}
-SPECS = Specs(cpu=2, ram_mib=1024, ssd_mib=10240)
+SPECS = Specs.of(cpu=2, ram_mib=1024, ssd_mib=10240)
 FRESH = {"Cache-Control": "no-cache"}
 REQUESTS: dict[Verb, tuple[str, str, Any]] = {
     **{verb: ("POST", f"/{verb}", None) for verb in (Verb.START, Verb.STOP, Verb.SUSPEND, Verb.RESUME, Verb.REBOOT)},

@@ -122,7 +122,7 @@ def test_a_vm_is_renamed(ucloud: Program, world: World, vm: str) -> None:
 
 
 def test_a_resize_says_that_it_needs_a_restart(ucloud: Program, world: World, vm: str) -> None:
-    old = Specs(cpu=1, ram_mib=512, ssd_mib=4096)
+    old = Specs.of(cpu=1, ram_mib=512, ssd_mib=4096)
 
     def host() -> None:
         world.place(vm)

@@ -105,7 +105,7 @@ class Rig:
 
     def place(self, each: Port) -> None:
         """Order a VM here that has this port; its tap is made afterwards, if it is not there."""
-        specs = Specs(cpu=1, ram_mib=64, ssd_mib=1)
+        specs = Specs.of(cpu=1, ram_mib=64, ssd_mib=1)
         request = VmRequest(uuid=f"vm-{each.id}", owner="ann", name="vm", specs=specs, image="i", created_at=NOW,
                             ports=(each,))  # fmt: skip
         placement = Placement(epoch=1, generation=1, request=request, placed_at=NOW)

@@ -10,6 +10,7 @@ from common.schemas.image import ImageActual, ImageStatus
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 from devcloud.waiting import wait_for
+from tests.integration.common.storage.disks import sized
 from tests.integration.ucloud_image.conftest import DEADLINE_S, Images, StartImageDaemon, qemu_img, sha256
 
 
@@ -86,7 +87,7 @@ def test_a_template_stays_while_a_disk_rests_on_it(images: Images, start_daemon:
     images.wait_status(request)
     disks = DirectoryStore(StorageSettings(ssd_directory=images.ssd))
     vm = "00000000-0000-4000-8000-000000000001"
-    disks.create(vm, request.uuid, ssd_mib=64, hdd_mib=0)
+    disks.create(vm, request.uuid, sized(64))
     images.delete(request)
     wait_for("the reason", lambda: "in use" in getattr(images.status(request), "reason", ""), DEADLINE_S)
     assert images.template(request).exists()

@@ -322,7 +322,7 @@ class Rig:
 
     def place(self, name: str, *ports: Port) -> None:
         """The order to run a VM here, and the addresses that it holds."""
-        specs = Specs(cpu=1, ram_mib=64, ssd_mib=1)
+        specs = Specs.of(cpu=1, ram_mib=64, ssd_mib=1)
         vm = VmRequest(uuid=name, owner="ann", name=name, specs=specs, image="i", created_at=NOW, ports=ports)
         placement = Placement(epoch=1, generation=1, request=vm, placed_at=NOW)
         for port in ports:

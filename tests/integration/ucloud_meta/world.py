@@ -69,7 +69,7 @@ def port(number: int, net: int, *, address: int | None = None) -> Port:
 
 def request(name: str, *ports: Port, user_data: str = "", ssh_keys: tuple[str, ...] = ()) -> VmRequest:
     """A VM called `name`; its uuid is the name, too."""
-    specs = Specs(cpu=1, ram_mib=64, ssd_mib=1)
+    specs = Specs.of(cpu=1, ram_mib=64, ssd_mib=1)
     return VmRequest(uuid=name, owner="ann", name=name, specs=specs, image="image-1", created_at=NOW, ports=ports,
                      user_data=user_data, ssh_keys=ssh_keys)  # fmt: skip
 

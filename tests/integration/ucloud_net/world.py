@@ -32,7 +32,7 @@ from tests.integration.ucloud_net.probe import ping
 
 HEAL_S = 3.0
 BUILD_S = 60.0
-_SPECS = Specs(cpu=1, ram_mib=64, ssd_mib=1)
+_SPECS = Specs.of(cpu=1, ram_mib=64, ssd_mib=1)
 
 
 def ip(namespace: str, *arguments: str) -> str:

@@ -14,7 +14,7 @@ from common.store import Delete, Put, Store, present, unchanged
 from devcloud.waiting import wait_for
 
 DEADLINE_S = 60.0
-SMALL = Specs(cpu=1, ram_mib=1024, ssd_mib=10 * 1024)
+SMALL = Specs.of(cpu=1, ram_mib=1024, ssd_mib=10 * 1024)
 
 
 class Cloud:

@@ -41,7 +41,7 @@ def test_what_finds_no_room_says_why_and_is_placed_when_there_is_some(
     cloud: Cloud, start_scheduler: StartScheduler
 ) -> None:
     scheduler = start_scheduler()
-    large = cloud.add_vm(Specs(cpu=1, ram_mib=65536, ssd_mib=1024))
+    large = cloud.add_vm(Specs.of(cpu=1, ram_mib=65536, ssd_mib=1024))
     cloud.wait_reason(large.uuid, "there is no host yet")
     cloud.add_host("small")
     cloud.set_host("draining", HostState.DRAINING)
@@ -190,7 +190,7 @@ def test_an_operator_sees_the_state_of_the_cloud_of_the_elected_instance_alone(
     for request, actual in ((running, Actual.RUNNING), (stopped, Actual.STOPPED)):
         cloud.report("h1", request.uuid, cloud.placement(request.uuid)[1], actual)
     cloud.placement(deploying.uuid)
-    large = cloud.add_vm(Specs(cpu=1, ram_mib=65536, ssd_mib=1024))
+    large = cloud.add_vm(Specs.of(cpu=1, ram_mib=65536, ssd_mib=1024))
     cloud.wait_reason(large.uuid, "no host has 64 GiB RAM free: 1 too small")
 
     def count(requested: str, actual: str) -> float:
@@ -217,7 +217,7 @@ def test_a_new_vm_does_not_wait_for_all_those_that_wait(cloud: Cloud, start_sche
     cloud.add_host("h1")
     cloud.add_host("h2")
     for _ in range(300):
-        waiting = cloud.add_vm(Specs(cpu=1, ram_mib=65536, ssd_mib=1024))
+        waiting = cloud.add_vm(Specs.of(cpu=1, ram_mib=65536, ssd_mib=1024))
     start_scheduler()
     cloud.wait_reason(waiting.uuid, "no host has 64 GiB RAM free: 2 too small")
     # Each time the hosts change, all of them are looked at again.

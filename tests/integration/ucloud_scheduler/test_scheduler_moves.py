@@ -19,7 +19,7 @@ from tests.integration.ucloud_scheduler.cloud import DEADLINE_S, Cloud
 from tests.integration.ucloud_scheduler.conftest import StartScheduler
 from tests.integration.ucloud_scheduler.moving_hosts import MovingHosts
 
-TINY = Specs(cpu=1, ram_mib=128, ssd_mib=1024)
+TINY = Specs.of(cpu=1, ram_mib=128, ssd_mib=1024)
 SLOW_S = 90.0
 
 

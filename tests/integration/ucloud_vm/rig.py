@@ -31,7 +31,7 @@ IMAGE = "00000000-0000-4000-8000-00000000001a"
 BLANK = "00000000-0000-4000-8000-00000000001b"
 """An image without a system: what is made from it starts in no time, and answers no power button."""
 
-SPECS = Specs(cpu=1, ram_mib=96, ssd_mib=256)
+SPECS = Specs.of(cpu=1, ram_mib=96, ssd_mib=256)
 BOOT_S = 90
 _PORT = 9703
 _BOOT_ID = re.compile(r"boot-id ([0-9a-f-]{36})")

@@ -27,7 +27,7 @@ def machine(host_rig: Rig) -> Iterator[Machine]:
     vm = str(uuid.uuid4())
     root = RbdDisk("ssd", f"vm-{vm}-root", 64, "ucloud", Path("/etc/ceph/ceph.conf"), SECRET.uuid)
     folder, log = host_rig.host.run / "vm" / vm, host_rig.host.data / "log" / f"{vm}.log"
-    made = Machine(vm, 1, Specs(cpu=1, ram_mib=64, ssd_mib=64), root, None, folder / "s", log, folder / "v")
+    made = Machine(vm, 1, Specs.of(cpu=1, ram_mib=64, ssd_mib=64), {"root": root}, folder / "s", log, folder / "v")
     hypervisor = LibvirtHypervisor(
         host_rig.libvirt_uri, Accelerator.TCG, libvirt_call_seconds(CollectorRegistry()), lambda: (SECRET,)
     )

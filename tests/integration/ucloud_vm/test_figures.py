@@ -45,7 +45,7 @@ class Host:
             owner="admin",
             name="web",
             image=VM,
-            specs=Specs(cpu=1, ram_mib=64, ssd_mib=1),
+            specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=1),
             requested=requested,
             reboots=reboots,
             generation=generation,

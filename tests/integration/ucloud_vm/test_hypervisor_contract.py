@@ -18,7 +18,7 @@ from ucloud_vm.figures import libvirt_call_seconds
 from ucloud_vm.hypervisor import Hypervisor, Machine, Nic, OffCause, Power
 from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
 
-SPECS = Specs(cpu=1, ram_mib=64, ssd_mib=64)
+SPECS = Specs.of(cpu=1, ram_mib=64, ssd_mib=64)
 
 
 @dataclass
@@ -33,13 +33,12 @@ class Setting:
     def machine(self) -> Machine:
         """A machine with a disk without a system, and with sockets in a folder of its own."""
         vm = self.rig.new_vm()
-        self.rig.images.create(vm, BLANK, SPECS.ssd_mib, 0)
-        root = self.rig.images.disks(vm).root
-        assert root is not None
+        self.rig.images.create(vm, BLANK, SPECS.disks)
+        disks = self.rig.images.disks(vm).whole
         folder = self.rig.host.run / "vm" / vm
         folder.mkdir()
         log = self.rig.host.data / "log" / f"{vm}.log"
-        return Machine(vm, 1, SPECS, root, None, folder / "serial.sock", log, folder / "vnc.sock")
+        return Machine(vm, 1, SPECS, disks, folder / "serial.sock", log, folder / "vnc.sock")
 
     def power(self, machine: Machine) -> tuple[Power, OffCause]:
         domain = self.hypervisor.find(machine.vm_uuid)
@@ -190,7 +189,7 @@ def test_a_disk_grows_under_its_guest_or_the_hypervisor_says_that_it_can_not(
     if not domain.grows:
         return
     for size_mib, found_mib in ((100, 100), (80, 100)):
-        setting.hypervisor.grow_disks(machine.vm_uuid, SPECS.model_copy(update={"ssd_mib": size_mib, "hdd_mib": 50}))
+        setting.hypervisor.grow_disks(machine.vm_uuid, Specs.of(1, 64, size_mib, 50).disks)
         root = setting.rig.images.disks(machine.vm_uuid).root
         assert root is not None
         assert root.size_mib == found_mib

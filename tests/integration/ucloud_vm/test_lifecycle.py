@@ -104,12 +104,12 @@ def test_a_guest_that_does_not_answer_loses_its_power(rig: Rig) -> None:
 
 def test_a_vm_may_be_made_without_being_started(rig: Rig) -> None:
     vm = rig.new_vm()
-    rig.order(vm, Requested.STOPPED, 1, BLANK, specs=Specs(cpu=1, ram_mib=64, ssd_mib=256, hdd_mib=32))
+    rig.order(vm, Requested.STOPPED, 1, BLANK, specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=256, hdd_mib=32))
     rig.wait_status(vm, Actual.STOPPED, 1)
     assert rig.domains() == [vm]
     assert rig.qemu_pids(vm) == set()
     # New specs hold from the next start.
-    rig.order(vm, Requested.RUNNING, 2, BLANK, specs=Specs(cpu=2, ram_mib=64, ssd_mib=256, hdd_mib=32))
+    rig.order(vm, Requested.RUNNING, 2, BLANK, specs=Specs.of(cpu=2, ram_mib=64, ssd_mib=256, hdd_mib=32))
     rig.wait_status(vm, Actual.RUNNING, 2)
     assert rig.virsh("vcpucount", f"ucloud-{vm}", "--live").strip() == "2"
     assert str(32 * 1024 * 1024) in rig.virsh("domblkinfo", f"ucloud-{vm}", "vdb")
@@ -118,9 +118,9 @@ def test_a_vm_may_be_made_without_being_started(rig: Rig) -> None:
 
 def test_a_vm_that_is_off_is_resized_at_once_and_gets_its_second_disk_when_it_starts(rig: Rig) -> None:
     vm = rig.new_vm()
-    rig.order(vm, Requested.STOPPED, 1, BLANK, specs=Specs(cpu=1, ram_mib=64, ssd_mib=64))
+    rig.order(vm, Requested.STOPPED, 1, BLANK, specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=64))
     rig.wait_status(vm, Actual.STOPPED, 1)
-    larger = Specs(cpu=1, ram_mib=96, ssd_mib=128, hdd_mib=32)
+    larger = Specs.of(cpu=1, ram_mib=96, ssd_mib=128, hdd_mib=32)
     rig.order(vm, Requested.STOPPED, 2, BLANK, specs=larger)
     rig.wait_status(vm, Actual.STOPPED, 2)
     disks = rig.store_directory / "vms" / vm
@@ -187,7 +187,7 @@ def test_a_guest_is_used_resized_and_rebooted(rig: Rig) -> None:
     type_and_expect(console, "cat /sys/block/vda/size", str(320 * MIB // 512))
 
     # The rest is there after a reboot, for which the guest shuts down by itself.
-    largest = Specs(cpu=2, ram_mib=128, ssd_mib=320, hdd_mib=16)
+    largest = Specs.of(cpu=2, ram_mib=128, ssd_mib=320, hdd_mib=16)
     rig.order(vm, Requested.RUNNING, 3, specs=largest)
     assert rig.wait_status(vm, Actual.RUNNING, 3).specs == larger
     rig.order(vm, Requested.RUNNING, 4, specs=largest, reboots=1)

@@ -8,7 +8,7 @@ import pytest
 from common.schemas.vm import Actual, Requested, Specs
 from tests.integration.ucloud_vm.rig import BLANK, Rig
 
-SPECS = Specs(cpu=1, ram_mib=64, ssd_mib=16)
+SPECS = Specs.of(cpu=1, ram_mib=64, ssd_mib=16)
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def _port(port_id: str, network: str = NET) -> Port:
 
 
 def _placement(vm: str, *ports: Port, role: Role = Role.RUN) -> Placement:
-    specs = Specs(cpu=1, ram_mib=64, ssd_mib=1)
+    specs = Specs.of(cpu=1, ram_mib=64, ssd_mib=1)
     request = VmRequest(uuid=vm, owner="ann", name=vm, specs=specs, image="i", created_at=NOW, ports=ports)
     return Placement(epoch=1, role=role, generation=1, request=request, placed_at=NOW)
 

@@ -9,16 +9,23 @@ from common.schemas.port import Port
 from common.schemas.vm import ALLOWED_VERBS, Actual, Requested, Specs, Verb, VmRequest
 from ucloud_api.lifecycle import Wish, decide
 from ucloud_api.problems import ApiProblem
+from ucloud_api.sizing import resized
 
 THEN, NOW = datetime(2026, 11, 20, tzinfo=UTC), datetime(2026, 11, 21, tzinfo=UTC)
-SPECS = Specs(cpu=1, ram_mib=1024, ssd_mib=4096)
+SPECS = Specs.of(cpu=1, ram_mib=1024, ssd_mib=4096)
 VM = VmRequest(uuid="u", owner="ann", name="web", specs=SPECS, image="i", created_at=THEN)
 STOPPED = VM.model_copy(update={"requested": Requested.STOPPED})
 DELETED = VM.model_copy(update={"requested": Requested.DELETED})
+
+
+def to_resize(**sizes: int) -> Wish:
+    return Wish(resize=lambda specs: resized(specs, sizes))
+
+
 WISHES: dict[Verb, Wish] = {
     **{verb: Wish(verb=verb) for verb in Verb if verb not in (Verb.RENAME, Verb.RESIZE)},
     Verb.RENAME: Wish(name="other"),
-    Verb.RESIZE: Wish(sizes={"cpu": 2}),
+    Verb.RESIZE: to_resize(cpu=2),
 }
 
 
@@ -97,9 +104,9 @@ def test_what_is_protected_is_not_deleted() -> None:
 
 
 def test_disks_only_grow() -> None:
-    larger = decide(VM, Actual.RUNNING, Wish(sizes={"ram_mib": 512, "ssd_mib": 8192, "hdd_mib": 1024}), NOW)
-    assert larger.specs == Specs(cpu=1, ram_mib=512, ssd_mib=8192, hdd_mib=1024)
-    problem = refusal(larger, Actual.RUNNING, Wish(sizes={"ssd_mib": 4096, "hdd_mib": 0})).problem
+    larger = decide(VM, Actual.RUNNING, to_resize(ram_mib=512, ssd_mib=8192, hdd_mib=1024), NOW)
+    assert (larger.specs.cpu, larger.specs.ram_mib, larger.specs.ssd_mib, larger.specs.hdd_mib) == (1, 512, 8192, 1024)
+    problem = refusal(larger, Actual.RUNNING, to_resize(ssd_mib=4096, hdd_mib=0)).problem
     assert problem.status == 422
     assert [(each.field, each.allowed) for each in problem.errors] == [
         ("specs.ssd", "at least 8 GiB"),
@@ -108,7 +115,7 @@ def test_disks_only_grow() -> None:
 
 
 def test_all_that_is_wished_at_once_is_one_change_or_none() -> None:
-    wish = Wish(requested=Requested.STOPPED, name="other", protected=True, sizes={"cpu": 4})
+    wish = Wish(requested=Requested.STOPPED, name="other", protected=True, resize=to_resize(cpu=4).resize)
     changed = decide(VM, Actual.RUNNING, wish, NOW)
     assert (changed.requested, changed.name, changed.protected, changed.specs.cpu) == (
         Requested.STOPPED,

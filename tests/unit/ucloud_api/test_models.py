@@ -8,25 +8,39 @@ from pydantic import BaseModel, ValidationError
 
 from common.schemas.vm import Specs
 from ucloud_api import models
+from ucloud_api.sizing import specs_of
 
 SPECS: dict[str, Any] = {"cpu": 1, "ram": 1, "ssd": 1}
 EDGES: dict[str, list[object]] = {
     "cpu": [1, 512],
     "ram": ["64MiB", 65536, "64TiB"],
-    "ssd": ["1MiB", 1, "1024TiB"],
-    "hdd": [0, "0MiB", "1024TiB"],
+    "ssd": ["1MiB", 1, "1024TiB", ["1MiB"], [1] * 8, ["1024TiB"] * 8],
+    "hdd": [0, "0MiB", "1024TiB", [], [1] * 7],
 }
 
 
 @pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in EDGES.items() for value in values])
 def test_the_largest_and_the_smallest_can_be_written(field: str, value: object) -> None:
     wanted = models.SpecsIn.model_validate({**SPECS, field: value})
-    Specs(cpu=wanted.cpu, ram_mib=wanted.ram, ssd_mib=wanted.ssd, hdd_mib=wanted.hdd)
+    specs = specs_of(wanted)
+    assert Specs.model_validate(specs.model_dump()) == specs
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("cpu", 513), ("ram", "63MiB"), ("ram", 65537), ("ssd", 0), ("ssd", "1025TiB"), ("hdd", "1025TiB")],
+    [
+        ("cpu", 513),
+        ("ram", "63MiB"),
+        ("ram", 65537),
+        ("ssd", 0),
+        ("ssd", "1025TiB"),
+        ("hdd", "1025TiB"),
+        ("ssd", []),
+        ("ssd", [1, 0]),
+        ("hdd", [0]),
+        ("ssd", [1] * 9),
+        ("hdd", [1] * 8),
+    ],
 )
 def test_one_more_can_not(field: str, value: object) -> None:
     with pytest.raises(ValidationError):

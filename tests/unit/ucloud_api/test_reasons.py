@@ -29,7 +29,7 @@ REQUEST = VmRequest(
     uuid="5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10",
     owner="alice",
     name="web",
-    specs=Specs(cpu=1, ram_mib=512, ssd_mib=2048),
+    specs=Specs.of(cpu=1, ram_mib=512, ssd_mib=2048),
     image="00000000-0000-4000-8000-00000000001a",
     generation=2,
     created_at=NOW,

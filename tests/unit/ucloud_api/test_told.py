@@ -18,7 +18,7 @@ from tests.unit.common.schemas.test_ssh_key import ED25519
 from ucloud_api.told import Subject, asked, subject
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-SPECS = Specs(cpu=1, ram_mib=512, ssd_mib=2048)
+SPECS = Specs.of(cpu=1, ram_mib=512, ssd_mib=2048)
 VM = VmRequest(uuid="u", owner="alice", name="web", specs=SPECS, image="i", created_at=NOW)
 IMAGE = ImageRequest(uuid="i", owner="alice", name="debian", file="d.qcow2", created_at=NOW)
 HOST = HostRequest(name="h1")

@@ -13,7 +13,7 @@ from ucloud_api.views import VmFacts
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 REQUEST = VmRequest(
-    uuid="u", owner="ann", name="web", specs=Specs(cpu=1, ram_mib=1536, ssd_mib=4096), image="i", created_at=NOW
+    uuid="u", owner="ann", name="web", specs=Specs.of(cpu=1, ram_mib=1536, ssd_mib=4096), image="i", created_at=NOW
 )
 DELETED = REQUEST.model_copy(update={"requested": Requested.DELETED})
 ORDER = Placement(epoch=3, generation=1, request=REQUEST, placed_at=NOW)

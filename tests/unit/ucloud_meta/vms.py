@@ -51,7 +51,7 @@ def request(
         uuid=f"uuid-of-{name}",
         owner="ann",
         name=name,
-        specs=Specs(cpu=1, ram_mib=64, ssd_mib=1),
+        specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=1),
         image="image-1",
         created_at=NOW,
         ports=ports,

@@ -12,7 +12,7 @@ from ucloud_scheduler.views import BriefStatus, Disk, Host, Judged, Placed, Repo
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EARLIER = NOW - timedelta(hours=1)
-SMALL = Specs(cpu=1, ram_mib=1024, ssd_mib=1024)
+SMALL = Specs.of(cpu=1, ram_mib=1024, ssd_mib=1024)
 
 
 def make_host(name: str = "h1", cpu: int = 8, ram_mib: int = 8192, ssd_mib: int = 100_000, **changes: object) -> Host:

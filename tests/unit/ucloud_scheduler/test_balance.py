@@ -27,7 +27,7 @@ MANY = 10_000
 
 
 def _vm(number: int, host: str, ram_mib: int, **order: object) -> Vm:
-    request = make_request(number, Specs(cpu=1, ram_mib=ram_mib, ssd_mib=1))
+    request = make_request(number, Specs.of(cpu=1, ram_mib=ram_mib, ssd_mib=1))
     placement = make_placement(request).model_copy(update=order)
     return make_vm(request, {host: placement}, {host: make_status(1, Actual.RUNNING)})
 

@@ -25,7 +25,7 @@ DRAINED = H1._replace(state=HostState.DRAINING)
 
 
 def _vm(number: int = 1, wish: MoveWish | None = None, ram_mib: int = 1024, **order: object) -> Vm:
-    specs = Specs(cpu=1, ram_mib=ram_mib, ssd_mib=1)
+    specs = Specs.of(cpu=1, ram_mib=ram_mib, ssd_mib=1)
     request = make_request(number, specs, move=wish)
     placement = make_placement(request).model_copy(update=order)
     return make_vm(request, {"h1": placement}, {"h1": make_status(1, Actual.RUNNING)})

@@ -115,7 +115,7 @@ def test_the_reason_why_it_waits(hosts: list[Host], reason: str) -> None:
 
 
 def test_the_second_disk_must_be_there_too() -> None:
-    request = make_request(specs=Specs(cpu=1, ram_mib=64, ssd_mib=1, hdd_mib=1))
+    request = make_request(specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=1, hdd_mib=1))
     dead = make_dead("h1", ssd=SHARED, hdd=OTHER)
     assert _reason(_on(request), dead, HEIR) == "its host h1 is dead, and no other host has its disk"
     (write,) = _writes(_on(request), dead, HEIR, make_host("h3", ssd=SHARED, hdd=OTHER))
@@ -126,7 +126,7 @@ def test_the_second_disk_must_be_there_too() -> None:
 
 
 def test_it_goes_on_as_it_was_where_it_can_not_grow() -> None:
-    larger = make_request(specs=Specs(cpu=1, ram_mib=4096, ssd_mib=1024), generation=2)
+    larger = make_request(specs=Specs.of(cpu=1, ram_mib=4096, ssd_mib=1024), generation=2)
     vm = make_vm(larger, {"h1": make_placement(REQUEST)}, {"h1": RUNS})
     narrow = make_host("h2", ssd=SHARED, used_ram_mib=6000)
     planned = plan(make_snapshot([vm], [DEAD, narrow]), NOW)

@@ -22,7 +22,7 @@ HOSTS = st.builds(
 CHARGES = st.tuples(
     NAMES,
     st.sampled_from(["v1", "v2", "v3"]),
-    st.none() | st.builds(Specs, cpu=st.integers(1, 4), ram_mib=st.integers(64, 999), ssd_mib=st.just(1)),
+    st.none() | st.builds(Specs.of, cpu=st.integers(1, 4), ram_mib=st.integers(64, 999), ssd_mib=st.just(1)),
 )
 
 

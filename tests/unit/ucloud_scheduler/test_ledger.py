@@ -12,7 +12,7 @@ from ucloud_scheduler.ledger import Ledger
 HOSTS = st.sampled_from(["h1", "h2", "h3"])
 STORES = st.none() | st.sampled_from(["a", "b"])
 SPECS = st.none() | st.builds(
-    Specs, cpu=st.integers(1, 9), ram_mib=st.integers(64, 99), ssd_mib=st.integers(1, 9), hdd_mib=st.integers(0, 9)
+    Specs.of, cpu=st.integers(1, 9), ram_mib=st.integers(64, 99), ssd_mib=st.integers(1, 9), hdd_mib=st.integers(0, 9)
 )
 CHARGES = st.tuples(HOSTS, st.sampled_from(["v1", "v2", "v3"]), SPECS)
 MOVES = st.tuples(HOSTS, STORES, STORES)

@@ -12,7 +12,7 @@ from ucloud_scheduler.ranking import Ranking, Ranks
 from ucloud_scheduler.views import Host
 
 SPECS = st.builds(
-    Specs, cpu=st.integers(1, 6), ram_mib=st.sampled_from([64, 500, 2000]), ssd_mib=st.sampled_from([1, 5000])
+    Specs.of, cpu=st.integers(1, 6), ram_mib=st.sampled_from([64, 500, 2000]), ssd_mib=st.sampled_from([1, 5000])
 )
 SIZES = st.tuples(st.integers(1, 16), st.sampled_from([1000, 4000, 8000]), st.sampled_from([100, 20_000]))
 

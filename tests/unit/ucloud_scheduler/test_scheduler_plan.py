@@ -93,23 +93,23 @@ def test_a_newer_request_is_passed_on_with_the_same_epoch(newer) -> None:  # typ
 
 def test_growth_needs_room_and_shrinking_does_not() -> None:
     placed: dict[str, Placement | None] = {
-        "h1": make_placement(make_request(specs=Specs(cpu=2, ram_mib=4096, ssd_mib=9)))
+        "h1": make_placement(make_request(specs=Specs.of(cpu=2, ram_mib=4096, ssd_mib=9)))
     }
     full = make_host(used_cpu=8, used_ram_mib=9000)
-    larger = make_vm(make_request(specs=Specs(cpu=2, ram_mib=4097, ssd_mib=9), generation=2), placed)
+    larger = make_vm(make_request(specs=Specs.of(cpu=2, ram_mib=4097, ssd_mib=9), generation=2), placed)
     _, report = _writes(larger, full)
     assert isinstance(report, Report)
     assert report.status.reason == "host h1 has not another 1 MiB RAM free"
-    smaller = make_vm(make_request(specs=Specs(cpu=1, ram_mib=512, ssd_mib=9), generation=2), placed)
+    smaller = make_vm(make_request(specs=Specs.of(cpu=1, ram_mib=512, ssd_mib=9), generation=2), placed)
     assert [type(write) for write in _writes(smaller, full)] == [Update]
     assert [type(write) for write in _writes(larger, make_host(used_ram_mib=8191))] == [Update]
-    both = [make_vm(make_request(n, Specs(cpu=2, ram_mib=4097, ssd_mib=9), generation=2), placed) for n in (1, 2)]
+    both = [make_vm(make_request(n, Specs.of(cpu=2, ram_mib=4097, ssd_mib=9), generation=2), placed) for n in (1, 2)]
     writes = plan(make_snapshot(both, [make_host(used_ram_mib=8191)]), NOW).writes
     assert [type(write) for write in writes] == [Update, Update, Report]
 
 
-HELD = Specs(cpu=2, ram_mib=4096, ssd_mib=9)
-GROWN = Specs(cpu=1, ram_mib=5120, ssd_mib=9)
+HELD = Specs.of(cpu=2, ram_mib=4096, ssd_mib=9)
+GROWN = Specs.of(cpu=1, ram_mib=5120, ssd_mib=9)
 
 
 def test_growth_without_room_is_in_the_way_of_nothing_else() -> None:
@@ -207,14 +207,14 @@ def test_a_report_is_written_once_and_cleared_when_it_holds_no_more() -> None:
         (SMALL, [make_host(is_alive=False)], "no host takes new VMs: 1 silent"),
         (SMALL, [make_host(is_registered=False, is_alive=True)], "no host takes new VMs: 1 not registered yet"),
         (
-            Specs(cpu=1, ram_mib=65536, ssd_mib=1),
+            Specs.of(cpu=1, ram_mib=65536, ssd_mib=1),
             [make_host(f"s{number}") for number in range(12)]
             + [make_host(f"d{number}", ram_mib=99999, state=HostState.DRAINING) for number in range(3)]
             + [make_host("x", is_alive=False), make_host("y", state=HostState.DISABLED, is_alive=False)],
             "no host has 64 GiB RAM free: 12 too small, 1 disabled, 3 draining, 1 silent",
         ),
         (
-            Specs(cpu=4, ram_mib=1024, ssd_mib=10 * 1024),
+            Specs.of(cpu=4, ram_mib=1024, ssd_mib=10 * 1024),
             [
                 make_host("a", cpu=2),
                 make_host("b", used_cpu=6),
@@ -225,7 +225,7 @@ def test_a_report_is_written_once_and_cleared_when_it_holds_no_more() -> None:
         ),
         (SMALL, [make_host(ssd=None)], "no host has 1 GiB SSD free: 1 too small"),
         (
-            Specs(cpu=1, ram_mib=64, ssd_mib=1, hdd_mib=2048),
+            Specs.of(cpu=1, ram_mib=64, ssd_mib=1, hdd_mib=2048),
             [make_host(), make_host("h2", hdd=Disk("store-h2", 2048), ssd=Disk("store-h2", 2048))],
             "no host has 2 GiB HDD free: 2 too small",
         ),
@@ -245,7 +245,7 @@ def test_a_store_that_hosts_share_is_counted_once() -> None:
 def test_vms_spread_and_one_that_finds_no_room_is_in_nobodys_way() -> None:
     hosts = [make_host("h3"), make_host("h1"), make_host("h2", used_ram_mib=1024, used_cpu=1)]
     vms = [make_vm(make_request(number)) for number in range(2, 7)]
-    vms.insert(0, make_vm(make_request(1, Specs(cpu=1, ram_mib=10**6, ssd_mib=1))))
+    vms.insert(0, make_vm(make_request(1, Specs.of(cpu=1, ram_mib=10**6, ssd_mib=1))))
     planned = plan(make_snapshot(vms[::-1], hosts), NOW)
     assert [write.host for write in planned.writes if isinstance(write, Place)] == ["h1", "h3", "h1", "h2", "h3"]
     assert planned.waiting == {vms[0].uuid: Why.NO_ROOM}

@@ -24,7 +24,7 @@ from ucloud_scheduler.views import Disk, Host, Judged, Placed, Snapshot, Vm
 from ucloud_scheduler.writes import Clear, Evacuate, Place, Release, Report, Update
 
 SPECS = st.builds(
-    Specs,
+    Specs.of,
     cpu=st.integers(1, 8),
     ram_mib=st.sampled_from([64, 1024, 5000]),
     ssd_mib=st.sampled_from([1, 1000, 7000]),

@@ -8,7 +8,13 @@ from common.errors import PermanentError
 from ucloud_vm.destination import Destination, Files, Streams, check
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
-FILES = Files("/store/a b/root.qcow2", "", "/run/s&1.sock", "/log/%41#", "/run/vnc.sock", "/run/seed 1.img")
+FILES = Files(
+    {"root": "/store/a b/root.qcow2", "5e1f00d5": "/x=1"},
+    "/run/s&1.sock",
+    "/log/%41#",
+    "/run/vnc.sock",
+    "/run/seed 1.img",
+)
 
 
 @pytest.mark.parametrize("hypervisor", ["qemu+tls://h2.example/system", "qemu+unix:///system?socket=/run/h2/sock"])

@@ -29,9 +29,8 @@ VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 MACHINE = Machine(
     vm_uuid=VM,
     epoch=7,
-    specs=Specs(cpu=2, ram_mib=128, ssd_mib=1024),
-    root=FileDisk(Path("/store/vms/root.qcow2"), direct_io=True, size_mib=1024),
-    hdd=None,
+    specs=Specs.of(cpu=2, ram_mib=128, ssd_mib=1024),
+    disks={"root": FileDisk(Path("/store/vms/root.qcow2"), direct_io=True, size_mib=1024)},
     serial_socket=Path("/run/s.sock"),
     serial_log=Path("/log/s&t.log"),
     vnc_socket=Path("/run/v.sock"),
@@ -79,7 +78,7 @@ def test_a_guest_without_cards_is_not_told_to_ask() -> None:
 
 def test_the_mark_is_read_as_libvirt_gives_it_back_without_its_namespace() -> None:
     assert read_mark('<vm epoch="3" cpu="1" ram_mib="96" ssd_mib="9" hdd_mib="0"/>') == Mark(
-        3, Specs(cpu=1, ram_mib=96, ssd_mib=9)
+        3, Specs.of(cpu=1, ram_mib=96, ssd_mib=9)
     )
 
 
@@ -109,7 +108,7 @@ def test_with_kvm_the_guest_sees_the_hosts_processor() -> None:
 
 def test_disks_use_the_page_cache_only_where_the_file_system_demands_it() -> None:
     hdd = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=False, size_mib=8)
-    disks = describe(replace(MACHINE, hdd=hdd)).findall("devices/disk")
+    disks = describe(replace(MACHINE, disks={**MACHINE.disks, "hdd": hdd})).findall("devices/disk")
     found = [(disk.find("source"), disk.find("target"), disk.find("driver")) for disk in disks]
     seen = [
         tuple(
@@ -153,13 +152,13 @@ def test_a_port_is_a_card_with_its_mac_and_a_tap_in_the_bridge_of_its_network() 
 
 def test_a_seed_disk_is_the_last_one_and_can_only_be_read() -> None:
     hdd = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=True, size_mib=8)
-    domain = describe(replace(MACHINE, hdd=hdd, seed=Path("/run/seed.img")))
+    domain = describe(replace(MACHINE, disks={**MACHINE.disks, "hdd": hdd}, seed=Path("/run/seed.img")))
     disks = domain.findall("devices/disk")
     assert [disk.find("readonly") is not None for disk in disks] == [False, False, True]
     parts = {part.tag: part.attrib for part in disks[-1]}
     assert parts["driver"] == {"name": "qemu", "type": "raw", "cache": "writeback"}
     assert (parts["source"], parts["target"]) == ({"file": "/run/seed.img"}, {"dev": "vdc", "bus": "virtio"})
-    assert len(domain.findall("devices/controller[@model='pcie-root-port']")) == 13
+    assert len(domain.findall("devices/controller[@model='pcie-root-port']")) == 19
     # What it moves with is decided by what it writes to.
     assert disk_caches(ET.tostring(domain, encoding="unicode")) == {"none"}
 
@@ -170,14 +169,14 @@ def test_who_has_a_seed_disk_is_not_told_to_ask() -> None:
 
 def test_on_another_host_it_has_the_seed_disk_there() -> None:
     here = to_xml(replace(MACHINE, seed=Path("/run/seed.img")), Accelerator.TCG)
-    moved = relocate(here, 9, Files("/b/root", "", "/b/s.sock", "/b/s.log", "/b/v.sock", "/b/seed"))
+    moved = relocate(here, 9, Files({"root": "/b/root"}, "/b/s.sock", "/b/s.log", "/b/v.sock", "/b/seed"))
     sources = ET.fromstring(moved).iterfind("devices/disk/source")  # noqa: S314 - our own
     assert [source.get("file") for source in sources] == ["/b/root", "/b/seed"]
 
 
 def test_there_are_root_ports_for_all_cards_that_a_guest_may_get() -> None:
     ports = describe().findall("devices/controller[@model='pcie-root-port']")
-    assert len(ports) == 12
+    assert len(ports) == 18
 
 
 def test_the_ports_of_a_domain_are_read_from_its_taps() -> None:
@@ -190,7 +189,7 @@ def test_the_ports_of_a_domain_are_read_from_its_taps() -> None:
 
 def test_on_another_host_its_cards_are_the_same() -> None:
     here = to_xml(replace(MACHINE, nics=(NIC,)), Accelerator.TCG)
-    moved = relocate(here, 9, Files("/b/root", "", "/b/s.sock", "/b/s.log", "/b/v.sock"))
+    moved = relocate(here, 9, Files({"root": "/b/root"}, "/b/s.sock", "/b/s.log", "/b/v.sock"))
     cards = [
         [(part.tag, part.attrib) for part in ET.fromstring(xml).iterfind("devices/interface/*")]  # noqa: S314
         for xml in (here, moved)
@@ -217,8 +216,8 @@ def test_the_user_that_qemu_runs_as(secmodels: str, owner: tuple[int, int]) -> N
 
 def test_on_another_host_it_has_the_files_and_the_epoch_there() -> None:
     hdd = FileDisk(Path("/store/vms/hdd.qcow2"), direct_io=False, size_mib=8)
-    files = Files("/b/root", "/b/hdd", "/b/s.sock", "/b/s.log", "/b/v.sock")
-    here = to_xml(replace(MACHINE, hdd=hdd), Accelerator.TCG)
+    files = Files({"root": "/b/root", "hdd": "/b/hdd"}, "/b/s.sock", "/b/s.log", "/b/v.sock")
+    here = to_xml(replace(MACHINE, disks={**MACHINE.disks, "hdd": hdd}), Accelerator.TCG)
     moved = ET.fromstring(relocate(here, 9, files))  # noqa: S314 - our own
     found = {
         "root": [source.get("file") for source in moved.iterfind("devices/disk/source")],
@@ -240,7 +239,7 @@ def test_on_another_host_it_has_the_files_and_the_epoch_there() -> None:
 
 
 def test_a_disk_in_ceph_is_named_and_its_secret_only_referred_to() -> None:
-    disk = describe(replace(MACHINE, root=RBD)).find("devices/disk")
+    disk = describe(replace(MACHINE, disks={"root": RBD})).find("devices/disk")
     assert disk is not None
     assert disk.get("type") == "network"
     parts = {part.tag: part.attrib for part in disk.iter()}
@@ -260,8 +259,8 @@ def test_a_secret_is_described_without_its_value() -> None:
 
 
 def test_a_disk_in_ceph_is_the_same_on_the_other_host_whose_settings_may_be_elsewhere() -> None:
-    there = Files(f"rbd:/opt/ceph.conf:ssd/vm-{VM}-root", "", "/s", "/l", "/v")
-    moved = ET.fromstring(relocate(to_xml(replace(MACHINE, root=RBD), Accelerator.TCG), 8, there))  # noqa: S314
+    there = Files({"root": f"rbd:/opt/ceph.conf:ssd/vm-{VM}-root"}, "/s", "/l", "/v")
+    moved = ET.fromstring(relocate(to_xml(replace(MACHINE, disks={"root": RBD}), Accelerator.TCG), 8, there))  # noqa: S314
     source = moved.find("devices/disk/source")
     assert source is not None
     assert source.attrib == {"protocol": "rbd", "name": f"ssd/vm-{VM}-root"}
@@ -269,8 +268,9 @@ def test_a_disk_in_ceph_is_the_same_on_the_other_host_whose_settings_may_be_else
 
 
 @pytest.mark.parametrize(
-    ("machine", "there"), [(replace(MACHINE, root=RBD), "/store/root.qcow2"), (MACHINE, "rbd:/etc/ceph.conf:ssd/x")]
+    ("machine", "there"),
+    [(replace(MACHINE, disks={"root": RBD}), "/store/root.qcow2"), (MACHINE, "rbd:/etc/ceph.conf:ssd/x")],
 )
 def test_a_disk_does_not_move_to_a_store_of_another_kind(machine: Machine, there: str) -> None:
     with pytest.raises(PermanentError, match="another kind"):
-        relocate(to_xml(machine, Accelerator.TCG), 8, Files(there, "", "/s", "/l", "/v"))
+        relocate(to_xml(machine, Accelerator.TCG), 8, Files({"root": there}, "/s", "/l", "/v"))

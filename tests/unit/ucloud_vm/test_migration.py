@@ -85,7 +85,7 @@ def test_what_it_was_told_is_remembered_while_it_is_sent() -> None:
 
 
 def test_guests_are_taken_where_the_setting_says() -> None:
-    files = Files("/r", "", "/s", "/l", "/v")
+    files = Files({"root": "/r"}, "/s", "/l", "/v")
     assert Migrations(cast(Hypervisor, Road()), "").dock(files) == ""
     uri = "qemu+tls://h2/system"
     assert Migrations(cast(Hypervisor, Road()), uri).dock(files).startswith(f"{uri}#root=%2Fr&")

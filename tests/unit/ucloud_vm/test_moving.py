@@ -33,13 +33,14 @@ from ucloud_vm.steps import Action, Observation, Sent
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_TIMEOUT_S = 30
 GRACE_S = 60
-SPECS = Specs(cpu=1, ram_mib=128, ssd_mib=1024)
+SPECS = Specs.of(cpu=1, ram_mib=128, ssd_mib=1024)
 CONSOLE = Console(url="http://[fd00::1]:9703/vm/x", token="t")
 URI = "qemu+tls://h2/system#root=/r&hdd=&serial_socket=/s&serial_log=/l&vnc_socket=/v"
 EPOCH, NEXT = 4, 5
 """Of the placement on the old host, and of the one on the new."""
 
-DISKS = Observation(CONSOLE, root_mib=1024, disk_files=True)
+HAS = frozenset({"root"})
+DISKS = Observation(CONSOLE, disks_mib={"root": 1024}, disk_files=True)
 PORT = Port(id="00000000a1", network="6b1c7c1e-0000-4000-8000-000000000001", ipv6=IPv6Address("fd00::1"))
 HALF = Sending(percent=50, passes=1, max_downtime_ms=300)
 
@@ -113,7 +114,7 @@ SENDS = told(MoveState.RUNNING)
 
 
 def seen(power: Power, epoch: int = EPOCH, cause: OffCause = OffCause.UNKNOWN, **more: object) -> Observation:
-    domain = Domain(epoch, power, cause, SPECS, sending=more.pop("sending", None))  # type: ignore[arg-type]
+    domain = Domain(epoch, power, cause, SPECS, HAS, sending=more.pop("sending", None))  # type: ignore[arg-type]
     return replace(DISKS, domain=domain, run_files=True, **more)  # type: ignore[arg-type]
 
 
@@ -161,7 +162,7 @@ def test_a_guest_is_sent_as_it_is(power: Power, requested: Requested, copies_dis
         (leaving(), DISKS, "does not run"),
         (leaving(), seen(Power.RUNNING, epoch=3), "does not run"),
         (leaving(reboots=1), seen(Power.RUNNING), "rebooted first"),
-        (leaving(copies_disks=True), replace(seen(Power.RUNNING), root_mib=512), "not as large"),
+        (leaving(copies_disks=True), replace(seen(Power.RUNNING), disks_mib={"root": 512}), "not as large"),
         (leaving(live=False, copies_disks=True), seen(Power.OFF), "can't be copied"),
         (leaving(Requested.SUSPENDED, live=False), seen(Power.PAUSED), "suspended"),
     ],
@@ -369,7 +370,7 @@ def test_a_host_gets_ready() -> None:
     assert outcome(decide(coming(), DISKS)) == (Actual.MIGRATING, None, (steps.MakeFolder(),))
     assert outcome(decide(coming(), replace(DISKS, dock=URI))) == (Actual.MIGRATING, MoveState.READY, ())
     nothing = Observation(CONSOLE)
-    wanted = (steps.CreateArrivingDisks(SPECS), steps.MakeFolder())
+    wanted = (steps.CreateArrivingDisks(SPECS.disks), steps.MakeFolder())
     assert decide(coming(copies_disks=True), nothing).actions == wanted
 
 
@@ -511,13 +512,14 @@ domains = st.builds(
     power=st.sampled_from(Power),
     off_cause=st.sampled_from(OffCause),
     specs=st.just(SPECS),
+    disks=st.sampled_from([HAS, HAS | {"hdd"}]),
     sending=sendings,
 )
 observations = st.builds(
     Observation,
     console=st.just(CONSOLE),
     domain=st.none() | domains,
-    root_mib=st.sampled_from([None, 512, 1024]),
+    disks_mib=st.none() | st.dictionaries(st.just("root"), st.sampled_from([512, 1024])),
     disk_files=st.booleans(),
     run_files=st.booleans(),
     obstacle=st.sampled_from(["", "", "the store is not there"]),

@@ -65,7 +65,7 @@ class Setting:
             uuid=VM,
             owner="o",
             name="n",
-            specs=Specs(cpu=1, ram_mib=64, ssd_mib=1),
+            specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=1),
             image="i",
             requested=requested,
             created_at=NOW,

@@ -32,13 +32,18 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_TIMEOUT_S = 30
 GRACE_S = 60
 CONSOLE = Console(url="http://[fd00::1]:9703/vm/x", token="t")
-SPECS = Specs(cpu=1, ram_mib=128, ssd_mib=1024)
+SPECS = Specs.of(cpu=1, ram_mib=128, ssd_mib=1024)
 NOTHING = Observation(CONSOLE)
-DISKS = replace(NOTHING, root_mib=1024, disk_files=True)
+DISKS = replace(NOTHING, disks_mib={"root": 1024}, disk_files=True)
+HAS = frozenset({"root"})
 
 
 def ago(seconds: float) -> datetime:
     return NOW - timedelta(seconds=seconds)
+
+
+def sized(cpu: int = 1, ram_mib: int = 128, ssd_mib: int = 1024, hdd_mib: int = 0) -> Specs:
+    return Specs.of(cpu, ram_mib, ssd_mib, hdd_mib)
 
 
 def order(
@@ -55,7 +60,7 @@ def order(
         owner="admin",
         name="web",
         image="00000000-0000-4000-8000-00000000001a",
-        specs=SPECS.model_copy(update=specs),
+        specs=sized(**specs),
         requested=requested,
         force=force,
         reboots=reboots,
@@ -81,22 +86,23 @@ def status(
 
 
 def off(cause: OffCause = OffCause.UNKNOWN, epoch: int = 1) -> Observation:
-    return replace(DISKS, domain=Domain(epoch, Power.OFF, cause, SPECS), run_files=True)
+    return replace(DISKS, domain=Domain(epoch, Power.OFF, cause, SPECS, HAS), run_files=True)
 
 
 def on(power: Power = Power.RUNNING, epoch: int = 1) -> Observation:
-    return replace(DISKS, domain=Domain(epoch, power, specs=SPECS), run_files=True)
+    return replace(DISKS, domain=Domain(epoch, power, specs=SPECS, disks=HAS), run_files=True)
 
 
 def dying() -> Observation:
-    return replace(DISKS, domain=Domain(1, Power.DYING, OffCause.CRASHED, SPECS), run_files=True)
+    return replace(DISKS, domain=Domain(1, Power.DYING, OffCause.CRASHED, SPECS, HAS), run_files=True)
 
 
 def with_hdd(observed: Observation, hdd_mib: int | None, defined_mib: int = 8) -> Observation:
     """A VM whose domain was defined with a second disk, and how large that is."""
     assert observed.domain is not None
-    specs = SPECS.model_copy(update={"hdd_mib": defined_mib})
-    return replace(observed, hdd_mib=hdd_mib, domain=replace(observed.domain, specs=specs))
+    disks_mib = {"root": 1024} if hdd_mib is None else {"root": 1024, "hdd": hdd_mib}
+    domain = replace(observed.domain, specs=sized(hdd_mib=defined_mib), disks=HAS | {"hdd"})
+    return replace(observed, disks_mib=disks_mib, domain=domain)
 
 
 def decide(
@@ -119,8 +125,8 @@ START = steps.Start(1, SPECS)
     ("placement", "observed", "previous", "actual", "action"),
     [
         # A VM comes into being: disks, domain, start.
-        (RUN, NOTHING, None, Actual.DEPLOYING, steps.CreateDisks(RUN.request.image, SPECS)),
-        (STOP, NOTHING, None, Actual.DEPLOYING, steps.CreateDisks(RUN.request.image, SPECS)),
+        (RUN, NOTHING, None, Actual.DEPLOYING, steps.CreateDisks(RUN.request.image, SPECS.disks)),
+        (STOP, NOTHING, None, Actual.DEPLOYING, steps.CreateDisks(RUN.request.image, SPECS.disks)),
         (RUN, DISKS, status(Actual.DEPLOYING), Actual.DEPLOYING, steps.Define(1, SPECS)),
         (RUN, off(), status(Actual.DEPLOYING), Actual.STARTING, START),
         (RUN, on(), status(Actual.STARTING), Actual.RUNNING, None),
@@ -214,7 +220,7 @@ START = steps.Start(1, SPECS)
         (RUN, on(Power.STUCK), status(Actual.SUSPENDED, since_s=11), Actual.STARTING, steps.Resume()),
         (SUSPEND, on(Power.STUCK), status(Actual.RUNNING), Actual.SUSPENDED, None),
         # Its disks are gone though it was here: never a new disk in the place of the old one.
-        (RUN, replace(off(), root_mib=None), status(Actual.RUNNING), Actual.ERROR, None),
+        (RUN, replace(off(), disks_mib={}), status(Actual.RUNNING), Actual.ERROR, None),
         (order(hdd_mib=8), with_hdd(off(), None), status(Actual.RUNNING), Actual.ERROR, None),
         # A stop that is forced cuts the power at once, and so does one that is forced only later.
         (order(Requested.STOPPED, force=True), on(), status(Actual.RUNNING), Actual.STOPPING, steps.PowerOff(FORCED)),
@@ -380,7 +386,7 @@ def test_an_orphan_that_is_ordered_again_runs_on() -> None:
         # A new life on this host owes nothing, nor does one of which nothing is known.
         (on(), None, Actual.RUNNING, (), 1),
         (off(), status(Actual.STOPPED, epoch=0), Actual.STARTING, (START,), 1),
-        (NOTHING, None, Actual.DEPLOYING, (steps.CreateDisks(RUN.request.image, SPECS),), 1),
+        (NOTHING, None, Actual.DEPLOYING, (steps.CreateDisks(RUN.request.image, SPECS.disks),), 1),
     ],
 )
 def test_a_reboot_is_a_power_cycle_that_is_done_once(
@@ -468,37 +474,45 @@ def test_the_status_says_what_the_guest_that_is_on_was_started_with() -> None:
 
 
 def test_the_sizes_of_disks_are_those_that_the_guest_sees_by_now() -> None:
-    observed = replace(with_hdd(on(), 16), root_mib=2048)
+    observed = replace(with_hdd(on(), 16), disks_mib={"root": 2048, "hdd": 16})
     decision = decide(order(ssd_mib=2048, hdd_mib=16), observed, status(Actual.RUNNING))
     assert decision.status is not None
-    assert decision.status.specs == SPECS.model_copy(update={"ssd_mib": 2048, "hdd_mib": 16})
-    without = decide(order(hdd_mib=16), replace(on(), hdd_mib=16), status(Actual.RUNNING))
+    assert decision.status.specs == sized(ssd_mib=2048, hdd_mib=16)
+    without = decide(order(hdd_mib=16), replace(on(), disks_mib={"root": 1024, "hdd": 16}), status(Actual.RUNNING))
     assert without.status is not None
     assert without.status.specs == SPECS
 
 
-BIGGER = SPECS.model_copy(update={"ssd_mib": 2048})
+BIGGER = sized(ssd_mib=2048)
+WITH_HDD = sized(hdd_mib=8)
+CREATE_HDD = steps.CreateDisks(RUN.request.image, WITH_HDD.disks[1:])
 
 
 @pytest.mark.parametrize(
     ("placement", "observed", "previous", "actual", "actions"),
     [
-        (order(ssd_mib=2048), on(), Actual.RUNNING, Actual.RUNNING, (steps.GrowDisks(BIGGER),)),
+        (order(ssd_mib=2048), on(), Actual.RUNNING, Actual.RUNNING, (steps.GrowDisks(BIGGER.disks),)),
         (order(ssd_mib=2048), on(Power.STUCK), Actual.RUNNING, Actual.SUSPENDED, ()),
         (
             order(Requested.SUSPENDED, ssd_mib=2048),
             on(Power.PAUSED),
             Actual.SUSPENDED,
             Actual.SUSPENDED,
-            (steps.GrowDisks(BIGGER),),
+            (steps.GrowDisks(BIGGER.disks),),
         ),
-        (order(Requested.STOPPED, ssd_mib=2048), off(), Actual.STOPPED, Actual.STOPPED, (steps.GrowDisks(BIGGER),)),
+        (
+            order(Requested.STOPPED, ssd_mib=2048),
+            off(),
+            Actual.STOPPED,
+            Actual.STOPPED,
+            (steps.GrowDisks(BIGGER.disks),),
+        ),
         (
             order(ssd_mib=2048),
             off(),
             Actual.DEPLOYING,
             Actual.STARTING,
-            (steps.GrowDisks(BIGGER), steps.Start(1, BIGGER)),
+            (steps.GrowDisks(BIGGER.disks), steps.Start(1, BIGGER)),
         ),
         # The other wishes come first.
         (order(Requested.STOPPED, ssd_mib=2048), on(), Actual.RUNNING, Actual.STOPPING, (steps.ShutDown(),)),
@@ -506,38 +520,45 @@ BIGGER = SPECS.model_copy(update={"ssd_mib": 2048})
         # Never smaller, and nothing while the store does not tell.
         (order(ssd_mib=512), on(), Actual.RUNNING, Actual.RUNNING, ()),
         (order(Requested.STOPPED, ssd_mib=512), off(), Actual.STOPPED, Actual.STOPPED, ()),
-        (order(ssd_mib=2048), replace(on(), root_mib=None), Actual.RUNNING, Actual.RUNNING, ()),
+        (order(ssd_mib=2048), replace(on(), disks_mib=None), Actual.RUNNING, Actual.RUNNING, ()),
         # Not every hypervisor can.
         (
             order(ssd_mib=2048),
-            replace(on(), domain=Domain(1, Power.RUNNING, specs=SPECS, grows=False)),
+            replace(on(), domain=Domain(1, Power.RUNNING, specs=SPECS, disks=HAS, grows=False)),
             Actual.RUNNING,
             Actual.RUNNING,
             (),
         ),
-        # A second disk is made when the guest is off, and there from its next start.
-        (order(hdd_mib=8), on(), Actual.RUNNING, Actual.RUNNING, ()),
-        (order(Requested.STOPPED, hdd_mib=8), off(), Actual.STOPPED, Actual.STOPPED, ()),
-        (order(hdd_mib=8), replace(on(), hdd_mib=4), Actual.RUNNING, Actual.RUNNING, ()),
+        # A second disk is made, and is the guest's at once.
+        (order(hdd_mib=8), on(), Actual.RUNNING, Actual.RUNNING, (CREATE_HDD,)),
+        (order(Requested.STOPPED, hdd_mib=8), off(), Actual.STOPPED, Actual.STOPPED, (CREATE_HDD,)),
+        (
+            order(Requested.STOPPED, hdd_mib=8),
+            replace(off(), disks_mib={"root": 1024, "hdd": 8}),
+            Actual.STOPPED,
+            Actual.STOPPED,
+            (steps.Define(1, WITH_HDD),),
+        ),
+        (
+            order(hdd_mib=8),
+            replace(on(), disks_mib={"root": 1024, "hdd": 8}),
+            Actual.RUNNING,
+            Actual.RUNNING,
+            (steps.PlugDisk("hdd"),),
+        ),
         (
             order(hdd_mib=8),
             off(),
             Actual.DEPLOYING,
             Actual.STARTING,
-            tuple(
-                make(SPECS.model_copy(update={"hdd_mib": 8}))
-                for make in (
-                    lambda specs: steps.CreateDisks(RUN.request.image, specs),
-                    lambda specs: steps.Start(1, specs),
-                )
-            ),
+            (CREATE_HDD, steps.Start(1, WITH_HDD)),
         ),
         (
             order(epoch=3, hdd_mib=8),
             off(),
             Actual.STOPPED,
             Actual.DEPLOYING,
-            (steps.CreateDisks(RUN.request.image, SPECS.model_copy(update={"hdd_mib": 8})),),
+            (CREATE_HDD,),
         ),
     ],
 )
@@ -554,7 +575,7 @@ def test_a_disk_that_can_not_grow_is_told_and_keeps_no_guest_off() -> None:
     running = decide(order(ssd_mib=2048), on(), status(Actual.RUNNING), failure)
     assert running.status is not None
     assert (running.status.actual, running.status.reason) == (Actual.RUNNING, "no room")
-    assert running.actions == (steps.GrowDisks(BIGGER),)
+    assert running.actions == (steps.GrowDisks(BIGGER.disks),)
     assert decide(order(ssd_mib=2048), off(), status(Actual.STARTING), failure).actions == (steps.Start(1, BIGGER),)
 
 
@@ -644,16 +665,16 @@ placements = st.builds(
     ssd_mib=st.sampled_from([1024, 2048]),
     hdd_mib=st.sampled_from([0, 8]),
 )
-started_with = st.none() | st.builds(
-    lambda hdd_mib: SPECS.model_copy(update={"hdd_mib": hdd_mib}), st.sampled_from([0, 8])
-)
+started_with = st.none() | st.builds(lambda hdd_mib: sized(hdd_mib=hdd_mib), st.sampled_from([0, 8]))
+ADDED = "0ddba115"
 domains = st.builds(
     Domain,
     st.integers(1, 3),
     st.sampled_from(Power),
     st.sampled_from(OffCause),
     started_with,
-    st.booleans(),
+    disks=st.sets(st.sampled_from(["hdd", ADDED])).map(lambda serials: HAS | serials),
+    grows=st.booleans(),
     ports=some_ports.map(lambda ports: frozenset(port.id for port in ports)),
     plugs=st.booleans(),
 )
@@ -661,15 +682,16 @@ observations = st.builds(
     Observation,
     console=st.just(CONSOLE),
     domain=st.none() | domains,
-    root_mib=st.sampled_from([None, 1024, 4096]),
-    hdd_mib=st.sampled_from([None, 4, 8]),
+    disks_mib=st.none() | st.dictionaries(st.sampled_from(["root", "hdd", ADDED]), st.sampled_from([8, 1024, 4096])),
+    unfinished=st.sets(st.just(ADDED)).map(frozenset),
     disk_files=st.booleans(),
     run_files=st.booleans(),
     shutdown_asked_at=st.none() | times,
     obstacle=st.sampled_from(["", "", "the store is not there"]),
     lacking=st.sampled_from([{}, {"net1": "there is no bridge"}]),
     unplug_asked_at=st.dictionaries(st.sampled_from([port.id for port in PORTS]), times),
-)
+    disk_asked_at=st.dictionaries(st.just(ADDED), times),
+).filter(lambda seen: seen.disks_mib is not None or (seen.domain is not None and seen.domain.power is not Power.OFF))
 events = st.builds(Event, at=times, what=st.sampled_from(Actual).map(str))
 statuses = st.builds(
     VmStatus,
@@ -684,6 +706,18 @@ statuses = st.builds(
 failures = st.none() | st.builds(Failure, st.integers(1, 9), st.just("it failed"), st.booleans(), times)
 
 
+def leaves_disks_alone(
+    action: steps.CreateDisks | steps.RemoveDisk, placement: Placement | None, domain: Domain | None
+) -> bool:
+    """Whether no empty disk takes the place of one that the VM had, and none goes that it has or is to have."""
+    if placement is None:
+        return False
+    has = domain.disks if domain else frozenset()
+    if isinstance(action, steps.RemoveDisk):
+        return domain is not None and action.serial not in has | {disk.serial for disk in placement.request.specs.disks}
+    return has.isdisjoint(disk.serial for disk in action.disks)
+
+
 def is_allowed(action: Action, placement: Placement | None, domain: Domain | None, previous: VmStatus | None) -> bool:
     """Whether a step may be taken at all."""
     requested = placement.request.requested if placement else None
@@ -696,9 +730,9 @@ def is_allowed(action: Action, placement: Placement | None, domain: Domain | Non
             return requested is Requested.RUNNING and not runs
         case steps.RemoveDisks():
             return requested is Requested.DELETED and domain is None
-        case steps.CreateDisks():
-            return requested not in (None, Requested.DELETED) and not runs
-        case steps.GrowDisks() | steps.Plug() | steps.Unplug():
+        case steps.CreateDisks() | steps.RemoveDisk():
+            return requested is not Requested.DELETED and leaves_disks_alone(action, placement, domain)
+        case steps.GrowDisks() | steps.Plug() | steps.Unplug() | steps.PlugDisk() | steps.UnplugDisk():
             return requested not in (None, Requested.DELETED) and domain is not None
         case steps.Undefine():
             return requested in (None, Requested.DELETED) and not runs
@@ -744,43 +778,63 @@ def test_it_says_nothing_that_is_not_so(
     owes_reboot = same_life and previous is not None and previous.reboots < placement.request.reboots
     if is_ours and placement.request.requested is Requested.RUNNING and not owes_reboot:
         assert reported.actual is Actual.RUNNING
-        assert all(isinstance(action, steps.GrowDisks | steps.PortAction) for action in decision.actions)
+        assert all(isinstance(action, AT_LEISURE) for action in decision.actions)
+
+
+def domain_of(epoch: int, power: Power, specs: Specs, ports: tuple[Port, ...]) -> Domain:
+    has = frozenset(disk.serial for disk in specs.disks)
+    return Domain(epoch, power, specs=specs, disks=has, ports=frozenset(port.id for port in ports))
+
+
+AT_LEISURE = steps.PlugAction | steps.GrowDisks | steps.CreateDisks | steps.RemoveDisk
 
 
 def carried_out(observed: Observation, action: Action) -> Observation:
     """The world after a step that worked."""
+    if isinstance(action, steps.DiskAction):
+        return with_disks(observed, action)
     match action:
-        case steps.CreateDisks(_, specs):
-            root_mib = observed.root_mib or specs.ssd_mib
-            hdd_mib = observed.hdd_mib or specs.hdd_mib or None
-            return replace(observed, root_mib=root_mib, hdd_mib=hdd_mib, disk_files=True)
-        case steps.GrowDisks(specs):
-            return replace(
-                observed,
-                root_mib=max(observed.root_mib, specs.ssd_mib) if observed.root_mib else None,
-                hdd_mib=max(observed.hdd_mib, specs.hdd_mib) if observed.hdd_mib else None,
-            )
         case steps.Define(epoch, specs, ports):
-            domain = Domain(epoch, Power.OFF, specs=specs, ports=frozenset(port.id for port in ports))
-            return replace(observed, domain=domain, run_files=True)
+            return replace(observed, domain=domain_of(epoch, Power.OFF, specs, ports), run_files=True)
         case steps.Start(epoch, specs, ports):
-            domain = Domain(epoch, Power.RUNNING, specs=specs, ports=frozenset(port.id for port in ports))
-            return replace(observed, domain=domain, shutdown_asked_at=None)
+            return replace(observed, domain=domain_of(epoch, Power.RUNNING, specs, ports), shutdown_asked_at=None)
         case steps.ShutDown():
             return replace(observed, shutdown_asked_at=NOW)
         case steps.Undefine():
             return replace(observed, domain=None, run_files=False)
-        case steps.RemoveDisks():
-            return replace(observed, root_mib=None, hdd_mib=None, disk_files=False)
     assert observed.domain is not None
-    if isinstance(action, steps.PortAction):
-        had = observed.domain.ports
-        has = had | {action.port.id} if isinstance(action, steps.Plug) else had - {action.port}
-        domain = replace(observed.domain, ports=has)
-    else:
-        power = {steps.PowerOff: Power.OFF, steps.Suspend: Power.PAUSED, steps.Resume: Power.RUNNING}[type(action)]
-        domain = replace(observed.domain, power=power, off_cause=OffCause.DESTROYED)
-    return replace(observed, domain=domain)
+    if isinstance(action, steps.PlugAction):
+        return replace(observed, domain=plugged(observed, observed.domain, action))
+    power = {steps.PowerOff: Power.OFF, steps.Suspend: Power.PAUSED, steps.Resume: Power.RUNNING}[type(action)]
+    return replace(observed, domain=replace(observed.domain, power=power, off_cause=OffCause.DESTROYED))
+
+
+def with_disks(observed: Observation, action: steps.DiskAction) -> Observation:
+    sizes_mib = dict(observed.disks_mib or {})
+    match action:
+        case steps.CreateDisks(_, disks):
+            sizes_mib = {disk.serial: disk.size_mib for disk in disks} | sizes_mib
+            return replace(observed, disks_mib=sizes_mib, disk_files=True)
+        case steps.GrowDisks(disks):
+            sizes_mib |= {disk.serial: max(sizes_mib[disk.serial], disk.size_mib) for disk in disks}
+            return replace(observed, disks_mib=sizes_mib)
+        case steps.RemoveDisk(serial):
+            sizes_mib.pop(serial, None)
+            return replace(observed, disks_mib=sizes_mib, unfinished=observed.unfinished - {serial})
+    assert isinstance(action, steps.RemoveDisks)
+    return replace(observed, disks_mib={}, unfinished=frozenset(), disk_files=False)
+
+
+def plugged(observed: Observation, domain: Domain, action: steps.PlugAction) -> Domain:
+    match action:
+        case steps.Plug(port):
+            return replace(domain, ports=domain.ports | {port.id})
+        case steps.Unplug(port_id):
+            return replace(domain, ports=domain.ports - {port_id})
+        case steps.PlugDisk(serial):
+            assert serial in (observed.disks_mib or {})
+            return replace(domain, disks=domain.disks | {serial})
+    return replace(domain, disks=domain.disks - {action.serial})
 
 
 @settings(max_examples=500, deadline=None)

@@ -19,7 +19,7 @@ from ucloud_vm.plugging import KEEPS, LATER, LOOK_AGAIN_S, change
 from ucloud_vm.steps import Action, Observation
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-SPECS = Specs(cpu=1, ram_mib=128, ssd_mib=1024)
+SPECS = Specs.of(cpu=1, ram_mib=128, ssd_mib=1024)
 NET, OTHER_NET = "6b1c7c1e-0000-4000-8000-000000000001", "6b1c7c1e-0000-4000-8000-000000000002"
 ONE = Port(id="00000000a1", network=NET, ipv6=IPv6Address("fd00::1"), ipv4=IPv4Address("10.0.0.1"))
 TWO = Port(id="00000000b2", network=OTHER_NET, ipv6=IPv6Address("fd00::2"))
@@ -37,7 +37,7 @@ def order(*ports: Port, requested: Requested = Requested.RUNNING, **specs: int) 
         owner="admin",
         name="web",
         image="00000000-0000-4000-8000-00000000001a",
-        specs=SPECS.model_copy(update=specs),
+        specs=Specs.of(**{"cpu": 1, "ram_mib": 128, "ssd_mib": 1024, **specs}),
         requested=requested,
         ports=ports,
         created_at=ago(900),
@@ -47,8 +47,10 @@ def order(*ports: Port, requested: Requested = Requested.RUNNING, **specs: int) 
 
 def seen(power: Power, *ports: Port, plugs: bool = True, **more: object) -> Observation:
     """What is here of a VM whose domain has these ports."""
-    domain = Domain(1, power, specs=SPECS, ports=frozenset(port.id for port in ports), plugs=plugs)
-    plain = Observation(Console(url="http://[::1]/vm", token="t"), domain, root_mib=1024, run_files=True)
+    domain = Domain(
+        1, power, specs=SPECS, disks=frozenset({"root"}), ports=frozenset(port.id for port in ports), plugs=plugs
+    )
+    plain = Observation(Console(url="http://[::1]/vm", token="t"), domain, disks_mib={"root": 1024}, run_files=True)
     return replace(plain, **more)  # type: ignore[arg-type]
 
 
@@ -62,6 +64,7 @@ def decide(
     return Planner(30, 60)(placement, observed, previous, failure, NOW)
 
 
+CREATE_HDD = steps.CreateDisks("00000000-0000-4000-8000-00000000001a", Specs.of(1, 128, 1024, 8).disks[1:])
 PLUG_TWO, UNPLUG_TWO = steps.Plug(TWO), steps.Unplug(TWO.id)
 STOPPED = Requested.STOPPED
 
@@ -86,9 +89,9 @@ STOPPED = Requested.STOPPED
         (order(ONE, requested=Requested.SUSPENDED), seen(Power.PAUSED, TWO), (), ""),
         # The hypervisor can't.
         (order(ONE), seen(Power.RUNNING, plugs=False), (), LATER),
-        # While it is off it is defined anew, with the specs that it had so far: there is no second disk yet.
+        # While it is off it is defined anew, with the disks that there are.
         (order(ONE, requested=STOPPED), seen(Power.OFF, ONE), (), ""),
-        (order(ONE, requested=STOPPED, hdd_mib=8), seen(Power.OFF), (steps.Define(1, SPECS, (ONE,)),), ""),
+        (order(ONE, requested=STOPPED, hdd_mib=8), seen(Power.OFF), (steps.Define(1, SPECS, (ONE,)), CREATE_HDD), ""),
         (order(requested=STOPPED), seen(Power.OFF, ONE, lacking=LACKING), (steps.Define(1, SPECS),), ""),
         # A start takes them all along, and waits for their bridges.
         (order(ONE, TWO), seen(Power.OFF, ONE), (steps.Start(1, SPECS, (ONE, TWO)),), ""),
@@ -107,10 +110,10 @@ def test_the_next_step(placement: Placement, observed: Observation, actions: tup
 
 
 def test_disks_are_made_and_the_domain_is_defined_while_the_bridge_is_waited_for() -> None:
-    nothing = replace(seen(Power.OFF, lacking=LACKING), domain=None, root_mib=None)
+    nothing = replace(seen(Power.OFF, lacking=LACKING), domain=None, disks_mib={})
     decision = decide(order(TWO), nothing)
     assert [type(action) for action in decision.actions] == [steps.CreateDisks]
-    decision = decide(order(TWO), replace(nothing, root_mib=1024), decision.status)
+    decision = decide(order(TWO), replace(nothing, disks_mib={"root": 1024}), decision.status)
     assert decision.actions == (steps.Define(1, SPECS, (TWO,)),)
     waiting = decide(order(TWO), seen(Power.OFF, TWO, lacking=LACKING), decision.status)
     assert waiting.status is not None

@@ -7,7 +7,7 @@ from ucloud_vm.report import news, report
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REQUEST = VmRequest(
-    uuid="u", owner="alice", name="web", specs=Specs(cpu=1, ram_mib=64, ssd_mib=1), image="i", created_at=NOW
+    uuid="u", owner="alice", name="web", specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=1), image="i", created_at=NOW
 )
 ORDER = Placement(epoch=1, generation=1, request=REQUEST, placed_at=NOW)
 FIRST = VmStatus(epoch=1, generation=1, actual=Actual.PENDING, since=NOW)

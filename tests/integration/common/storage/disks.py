@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.schemas.disk import DiskSpec
+from common.schemas.vm import Specs
 from common.storage import Disk, DiskStore, FileDisk, ImageStore
 
 IMAGE = "00000000-0000-4000-8000-00000000001a"
@@ -61,6 +63,11 @@ def prepare(path: Path, size_mib: int = 64, pattern: int = 0xAB) -> Path:
 def import_image(store: ImageStore, folder: Path, image: str = IMAGE, size_mib: int = 64, pattern: int = 0xAB) -> None:
     """A template whose first 64 KiB are filled with `pattern`, made by way of a file in `folder`."""
     store.publish(image, store.stage(image, prepare(folder / f"{image}.qcow2", size_mib, pattern)))
+
+
+def sized(ssd_mib: int, hdd_mib: int = 0) -> tuple[DiskSpec, ...]:
+    """A root disk, and an HDD unless that is 0."""
+    return Specs.of(1, 64, ssd_mib, hdd_mib).disks
 
 
 def root(store: DiskStore, vm: str = VM) -> Disk:

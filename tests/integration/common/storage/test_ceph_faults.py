@@ -13,7 +13,7 @@ from common.settings import StorageSettings
 from common.storage.rbd import RbdStore
 from devcloud.ceph import CephCluster
 from devcloud.waiting import wait_for
-from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, prepare, qemu_io, root
+from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, prepare, qemu_io, root, sized
 
 TIMEOUT_S = 2
 """How long the cluster may leave one operation unanswered in these tests."""
@@ -27,7 +27,7 @@ def store(rbd_settings: StorageSettings, tmp_path: Path) -> Iterator[RbdStore]:
     # One that waits: the cluster may have yet to get over the test before.
     patient = RbdStore(rbd_settings.model_copy(update={"rbd_timeout_s": 60}))
     import_image(patient, tmp_path)
-    patient.create(VM, IMAGE, 64, 8)
+    patient.create(VM, IMAGE, sized(64, 8))
     patient.close()
     made = RbdStore(rbd_settings.model_copy(update={"rbd_timeout_s": TIMEOUT_S}))
     yield made
@@ -37,8 +37,8 @@ def store(rbd_settings: StorageSettings, tmp_path: Path) -> Iterator[RbdStore]:
 def _calls(store: RbdStore) -> dict[str, Callable[[], object]]:
     return {
         "disks": lambda: store.disks(VM),
-        "create": lambda: store.create(OTHER_VM, IMAGE, 64, 8),
-        "grow": lambda: store.grow(VM, 128, 8),
+        "create": lambda: store.create(OTHER_VM, IMAGE, sized(64, 8)),
+        "grow": lambda: store.grow(VM, sized(128, 8)),
         "remove": lambda: store.remove(VM),
         "expel": lambda: store.expel(VM),
         "vms": store.vms,
@@ -121,7 +121,7 @@ def test_an_import_goes_on_when_the_osd_is_back(store: RbdStore, ceph: CephClust
         # It had not got to the copy yet: the next try does.
         wait_for("the draft to go", lambda: _works(lambda: store.drop_drafts(image)), 60)
         store.publish(image, store.stage(image, prepared))
-    store.create(OTHER_VM, image, 512, 0)
+    store.create(OTHER_VM, image, sized(512))
     assert "Pattern verification failed" not in qemu_io(root(store, OTHER_VM), "read -P 0xcd 400M 1M")
     assert store.drafts() == {}
 
@@ -138,12 +138,12 @@ def test_a_full_pool_is_said_to_be_full_and_is_used_again_once_there_is_room(
     store: RbdStore, ceph: CephCluster
 ) -> None:
     qemu_io(root(store), "write -P 1 1M 32M")
-    store.create(OTHER_VM, IMAGE, 64, 0)
+    store.create(OTHER_VM, IMAGE, sized(64))
     store.remove(OTHER_VM)
     ceph.command("osd pool set-quota", pool="ssd", field="max_bytes", val=str(1024 * 1024))
     try:
         wait_for("a full pool", lambda: "full" in _flags(ceph, "ssd"), 60)
-        assert "the pool ssd of the Ceph cluster is full" in _said(lambda: store.create(OTHER_VM, IMAGE, 64, 0))
+        assert "the pool ssd of the Ceph cluster is full" in _said(lambda: store.create(OTHER_VM, IMAGE, sized(64)))
         assert store.disks(OTHER_VM).root is None
         # What takes no room works, and so does what makes some.
         assert root(store).size_mib == 64
@@ -151,7 +151,7 @@ def test_a_full_pool_is_said_to_be_full_and_is_used_again_once_there_is_room(
         assert store.disks(VM).leftovers is False
     finally:
         ceph.command("osd pool set-quota", pool="ssd", field="max_bytes", val="0")
-    wait_for("room again", lambda: _works(lambda: store.create(OTHER_VM, IMAGE, 64, 0)), 60)
+    wait_for("room again", lambda: _works(lambda: store.create(OTHER_VM, IMAGE, sized(64))), 60)
     assert holds(root(store, OTHER_VM), 0xAB)
 
 
@@ -180,7 +180,7 @@ def _works(call: Callable[[], object]) -> bool:
 
 def _comes_back(store: RbdStore) -> None:
     """All calls work again, as if nothing had been; what was begun is brought to its end."""
-    wait_for("a VM's disks", lambda: _works(lambda: store.create(OTHER_VM, IMAGE, 64, 8)), 90)
+    wait_for("a VM's disks", lambda: _works(lambda: store.create(OTHER_VM, IMAGE, sized(64, 8))), 90)
     assert holds(root(store, OTHER_VM), 0xAB)
     wait_for("a VM's end", lambda: _works(lambda: store.remove(VM)), 60)
     assert store.vms() == {OTHER_VM}

@@ -23,6 +23,7 @@ from tests.integration.common.storage.disks import (
     qemu_io,
     qemu_options,
     root,
+    sized,
 )
 
 
@@ -39,8 +40,9 @@ def import_image(store: Store, tmp_path: Path) -> Callable[..., None]:
 
 
 def sizes(store: DiskStore) -> tuple[int | None, int | None]:
-    disks = store.disks(VM)
-    return disks.root.size_mib if disks.root else None, disks.hdd.size_mib if disks.hdd else None
+    whole = store.disks(VM).whole
+    root, hdd = (whole.get(serial) for serial in ("root", "hdd"))
+    return root.size_mib if root else None, hdd.size_mib if hdd else None
 
 
 def check_image(disk: object) -> None:
@@ -88,35 +90,33 @@ def test_a_template_is_whole(store: Store, tmp_path: Path) -> None:
 
 def test_a_root_disk_is_the_image_grown_and_its_own(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, ssd_mib=100, hdd_mib=0)
-    assert store.disks(VM).hdd is None
+    store.create(VM, IMAGE, sized(100))
+    assert store.disks(VM).whole.keys() == {"root"}
     shown = subprocess.run(["qemu-img", "info", *qemu_options(root(store))], check=True, capture_output=True, text=True)
     assert "virtual size: 100 MiB" in shown.stdout
     assert holds(root(store), 0xAB)
     qemu_io(root(store), "write -P 0xcd 0 64k")
     other = str(uuid.uuid4())
-    store.create(other, IMAGE, ssd_mib=64, hdd_mib=0)
+    store.create(other, IMAGE, sized(64))
     assert holds(root(store, other), 0xAB)
     assert holds(root(store), 0xCD)
 
 
 def test_what_is_there_is_not_made_again(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
+    store.create(VM, IMAGE, sized(64))
     qemu_io(root(store), "write -P 0xcd 0 64k")
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
+    store.create(VM, IMAGE, sized(64, 32))
     assert holds(root(store), 0xCD)
-    hdd = store.disks(VM).hdd
-    assert hdd is not None
-    assert holds(hdd, 0)
+    assert holds(store.disks(VM).whole["hdd"], 0)
 
 
 def test_disks_grow_and_keep_what_they_hold(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
+    store.create(VM, IMAGE, sized(64, 32))
     qemu_io(root(store), "write -P 0xcd 0 64k")
     for _ in range(2):
-        store.grow(VM, ssd_mib=100, hdd_mib=48)
+        store.grow(VM, sized(100, 48))
         assert sizes(store) == (100, 48)
     assert holds(root(store), 0xCD)
     check_image(root(store))
@@ -124,47 +124,47 @@ def test_disks_grow_and_keep_what_they_hold(store: Store, import_image: Callable
 
 def test_disks_never_shrink(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, ssd_mib=100, hdd_mib=32)
-    store.grow(VM, ssd_mib=64, hdd_mib=0)
+    store.create(VM, IMAGE, sized(100, 32))
+    store.grow(VM, sized(64))
     assert sizes(store) == (100, 32)
-    store.grow(VM, ssd_mib=64, hdd_mib=64)
+    store.grow(VM, sized(64, 64))
     assert sizes(store) == (100, 64)
 
 
 def test_growing_makes_no_disk(store: Store, import_image: Callable[..., None]) -> None:
-    store.grow(VM, ssd_mib=100, hdd_mib=32)
+    store.grow(VM, sized(100, 32))
     import_image()
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
-    store.grow(VM, ssd_mib=64, hdd_mib=32)
+    store.create(VM, IMAGE, sized(64))
+    store.grow(VM, sized(64, 32))
     assert sizes(store) == (64, None)
 
 
 def test_no_disk_grows_by_more_than_there_is_room_for(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
+    store.create(VM, IMAGE, sized(64, 32))
     for grow in (store.check_growth, store.grow):
         with pytest.raises(TemporaryError, match=r"can't grow the root disk.*not that much room"):
-            grow(VM, ssd_mib=2**30, hdd_mib=32)
+            grow(VM, sized(2**30, 32))
         with pytest.raises(TemporaryError, match="can't grow the hdd disk"):
-            grow(VM, ssd_mib=65, hdd_mib=2**30)
+            grow(VM, sized(65, 2**30))
     assert sizes(store) == (64, 32)
 
 
 def test_a_disk_in_use_is_not_grown_under_its_guest(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
+    store.create(VM, IMAGE, sized(64))
     with opened(root(store)) as process:
         with pytest.raises(TemporaryError, match="lock"):
-            store.grow(VM, ssd_mib=100, hdd_mib=0)
+            store.grow(VM, sized(100))
         assert sizes(store) == (64, None)
         process.communicate("quit\n")
-    store.grow(VM, ssd_mib=100, hdd_mib=0)
+    store.grow(VM, sized(100))
     assert sizes(store) == (100, None)
 
 
 def test_without_its_template_no_disk(store: Store) -> None:
     with pytest.raises(PermanentError, match=f"image {IMAGE} is not in the store"):
-        store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
+        store.create(VM, IMAGE, sized(64))
     assert store.disks(VM).root is None
     store.remove(VM)
 
@@ -172,13 +172,13 @@ def test_without_its_template_no_disk(store: Store) -> None:
 def test_a_disk_smaller_than_its_image_would_cut_it_off(store: Store, import_image: Callable[..., None]) -> None:
     import_image(size_mib=64)
     with pytest.raises(PermanentError, match=r"takes 64 MiB, the VM's SSD has only 63 MiB"):
-        store.create(VM, IMAGE, ssd_mib=63, hdd_mib=0)
+        store.create(VM, IMAGE, sized(63))
 
 
 def test_a_template_in_use_stays(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
     import_image(OTHER_IMAGE)
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=0)
+    store.create(VM, IMAGE, sized(64))
     with pytest.raises(PermanentError, match=VM):
         store.remove_template(IMAGE)
     assert holds(root(store), 0xAB)
@@ -190,13 +190,13 @@ def test_a_template_in_use_stays(store: Store, import_image: Callable[..., None]
 
 def test_removed_is_removed(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, ssd_mib=64, hdd_mib=32)
+    store.create(VM, IMAGE, sized(64, 32))
     other = str(uuid.uuid4())
-    store.create(other, IMAGE, ssd_mib=64, hdd_mib=32)
+    store.create(other, IMAGE, sized(64, 32))
     assert store.vms() == {VM, other}
     store.remove(VM)
     assert store.vms() == {other}
-    assert (store.disks(VM).root, store.disks(VM).hdd, store.disks(VM).leftovers) == (None, None, False)
+    assert store.disks(VM) == VmDisks()
     assert store.disks(other).root is not None
     store.remove(VM)
 
@@ -207,7 +207,7 @@ def test_names_that_are_no_uuids_reach_no_file(store: Store, name: str) -> None:
         with pytest.raises(PermanentError, match="uuid"):
             act(name)
     with pytest.raises(PermanentError, match="uuid"):
-        store.create(name, IMAGE, 64, 0)
+        store.create(name, IMAGE, sized(64))
 
 
 def test_many_clones_at_once_while_the_template_is_to_go(store: Store, import_image: Callable[..., None]) -> None:
@@ -222,7 +222,7 @@ def test_many_clones_at_once_while_the_template_is_to_go(store: Store, import_im
         except PermanentError as error:
             refused.append(error)
 
-    acts: list[Callable[[], None]] = [lambda vm=vm: store.create(vm, IMAGE, 64, 0) for vm in vms]  # type: ignore[misc]
+    acts: list[Callable[[], None]] = [lambda vm=vm: store.create(vm, IMAGE, sized(64)) for vm in vms]  # type: ignore[misc]
     acts.insert(4, lambda: store.remove_template(IMAGE))
     threads = [threading.Thread(target=attempt, args=(act,)) for act in acts]
     for thread in threads:
@@ -244,8 +244,8 @@ def test_capacity_has_the_stores_identity(store: Store) -> None:
 
 
 def test_disks_to_copy_into_are_empty_and_go_again(store: Store) -> None:
-    store.prepare_arrival(VM, 64, 8)
-    store.prepare_arrival(VM, 64, 8)
+    store.prepare_arrival(VM, sized(64, 8))
+    store.prepare_arrival(VM, sized(64, 8))
     assert sizes(store) == (64, 8)
     assert store.disks(VM).arriving
     # They rest on no template: what comes is whole.
@@ -256,7 +256,7 @@ def test_disks_to_copy_into_are_empty_and_go_again(store: Store) -> None:
 
 
 def test_disks_that_have_arrived_stay(store: Store) -> None:
-    store.prepare_arrival(VM, 64, 8)
+    store.prepare_arrival(VM, sized(64, 8))
     store.keep_arrival(VM)
     assert not store.disks(VM).arriving
     store.drop_arrival(VM)
@@ -265,9 +265,9 @@ def test_disks_that_have_arrived_stay(store: Store) -> None:
 
 def test_disks_of_a_vm_are_not_taken_for_ones_to_copy_into(store: Store, import_image: Callable[..., None]) -> None:
     import_image()
-    store.create(VM, IMAGE, 64, 8)
+    store.create(VM, IMAGE, sized(64, 8))
     with pytest.raises(PermanentError, match="there are disks of this VM"):
-        store.prepare_arrival(VM, 64, 8)
+        store.prepare_arrival(VM, sized(64, 8))
     store.drop_arrival(VM)
     assert sizes(store) == (64, 8)
     assert not store.disks(VM).arriving

@@ -14,7 +14,7 @@ from common.errors import PermanentError, TemporaryError
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 from devcloud.waiting import wait_for
-from tests.integration.common.storage.disks import file_of
+from tests.integration.common.storage.disks import file_of, sized
 
 IMAGE = "00000000-0000-4000-8000-00000000001a"
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
@@ -29,7 +29,7 @@ def made(path: Path) -> DirectoryStore:
 
 
 def test_templates_are_read_only_and_the_store_can_be_moved(tmp_path: Path) -> None:
-    made(tmp_path / "a").create(VM, IMAGE, 64, 0)
+    made(tmp_path / "a").create(VM, IMAGE, sized(64))
     assert (tmp_path / f"a/templates/{IMAGE}.qcow2").stat().st_mode & 0o777 == 0o444
     (tmp_path / "a").rename(tmp_path / "b")
     disk = tmp_path / f"b/vms/{VM}/root.qcow2"
@@ -56,7 +56,7 @@ def test_hosts_that_share_a_directory_agree_on_its_identity(tmp_path: Path) -> N
 
 def test_a_store_that_is_not_mounted_is_not_an_empty_one(tmp_path: Path) -> None:
     store = made(tmp_path / "s")
-    store.create(VM, IMAGE, 64, 0)
+    store.create(VM, IMAGE, sized(64))
     (tmp_path / "s").rename(tmp_path / "elsewhere")
     for act in (store.disks, store.remove, store.has_template):
         with pytest.raises(TemporaryError, match="is it mounted"):
@@ -73,7 +73,7 @@ def test_without_a_directory_for_hdds_there_are_none(tmp_path: Path) -> None:
     store = made(tmp_path)
     assert store.capacity().hdd is None
     with pytest.raises(PermanentError, match="no store for HDDs"):
-        store.create(VM, IMAGE, 64, 32)
+        store.create(VM, IMAGE, sized(64, 32))
 
 
 def test_a_full_disk_may_be_emptied(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_a_full_disk_may_be_emptied(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="No space"):
             (tmp_path / "filler").write_bytes(bytes(2**20))
         with pytest.raises(TemporaryError, match="No space"):
-            store.create(VM, IMAGE, 64, 0)
+            store.create(VM, IMAGE, sized(64))
         (tmp_path / "filler").unlink()
-        store.create(VM, IMAGE, 64, 0)
+        store.create(VM, IMAGE, sized(64))
         assert [path.name for path in (tmp_path / "vms" / VM).iterdir()] == ["root.qcow2"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
@@ -93,12 +93,13 @@ def test_a_full_disk_may_be_emptied(tmp_path: Path) -> None:
 
 _CREATE_FOR_EVER = """
 import sys, itertools, pathlib
+from common.schemas.vm import Specs
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 store = DirectoryStore(StorageSettings(ssd_directory=pathlib.Path(sys.argv[1])))
 print("go", flush=True)
 while True:
-    store.create(sys.argv[2], sys.argv[3], 64, 0)
+    store.create(sys.argv[2], sys.argv[3], Specs.of(1, 64, 64).disks)
     store.remove(sys.argv[2])
 """
 
@@ -118,7 +119,7 @@ def test_a_process_killed_at_any_point_leaves_no_half_disk(tmp_path: Path) -> No
         root = store.disks(VM).root
         if root:
             subprocess.run(["qemu-img", "check", "-q", str(file_of(root))], check=True)
-        store.create(VM, IMAGE, 64, 0)
+        store.create(VM, IMAGE, sized(64))
         root = store.disks(VM).root
         assert root is not None
         subprocess.run(["qemu-img", "check", "-q", str(file_of(root))], check=True)
@@ -127,6 +128,7 @@ def test_a_process_killed_at_any_point_leaves_no_half_disk(tmp_path: Path) -> No
 
 _GROW_FOR_EVER = """
 import sys, itertools, pathlib
+from common.schemas.vm import Specs
 from common.errors import TemporaryError
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
@@ -134,13 +136,13 @@ store = DirectoryStore(StorageSettings(ssd_directory=pathlib.Path(sys.argv[1])))
 size_mib = store.disks(sys.argv[2]).root.size_mib
 print("go", flush=True)
 for size_mib in itertools.count(size_mib, 600):
-    store.grow(sys.argv[2], size_mib, 0)
+    store.grow(sys.argv[2], Specs.of(1, 64, size_mib).disks)
 """
 
 
 def test_a_process_killed_while_a_disk_grows_leaves_it_whole(tmp_path: Path) -> None:
     store = made(tmp_path)
-    store.create(VM, IMAGE, 64, 0)
+    store.create(VM, IMAGE, sized(64))
     sizes_mib = [64]
     for attempt in range(6):
         process = subprocess.Popen([sys.executable, "-c", _GROW_FOR_EVER, str(tmp_path), VM], stdout=subprocess.PIPE)
@@ -165,7 +167,7 @@ def _is_whole(disk: Path) -> bool:
 def _grown(store: DirectoryStore, size_mib: int) -> int | None:
     """The size of the disk after it was grown; the qemu-img of the process that was killed may still be at it."""
     try:
-        store.grow(VM, size_mib, 0)
+        store.grow(VM, sized(size_mib))
     except TemporaryError:
         return None
     root = store.disks(VM).root
@@ -174,13 +176,13 @@ def _grown(store: DirectoryStore, size_mib: int) -> int | None:
 
 def test_a_disk_that_is_broken_can_be_removed_but_not_grown(tmp_path: Path) -> None:
     store = made(tmp_path)
-    store.create(VM, IMAGE, 64, 0)
+    store.create(VM, IMAGE, sized(64))
     (tmp_path / "vms" / VM / "root.qcow2").write_bytes(b"rubbish" * 100)
     root = store.disks(VM).root
     assert root is not None
     assert root.size_mib == 0
     with pytest.raises(TemporaryError, match="qemu-img resize failed"):
-        store.grow(VM, 100, 0)
+        store.grow(VM, sized(100))
     store.remove(VM)
     assert store.vms() == frozenset()
 

@@ -11,6 +11,7 @@ import pytest
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 from devcloud.waiting import wait_for
+from tests.integration.common.storage.disks import sized
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 IMAGE = "00000000-0000-4000-8000-00000000001a"
@@ -22,7 +23,7 @@ def store(tmp_path: Path) -> DirectoryStore:
     store = DirectoryStore(StorageSettings(ssd_directory=tmp_path / "ssd", hdd_directory=tmp_path / "hdd"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "ssd/i"), "1M"], check=True)
     store.publish(IMAGE, store.stage(IMAGE, tmp_path / "ssd/i"))
-    store.create(VM, IMAGE, 2, 2)
+    store.create(VM, IMAGE, sized(2, 2))
     return store
 
 
@@ -64,7 +65,7 @@ def test_one_who_only_reads_is_a_user_as_well(store: DirectoryStore, tmp_path: P
 
 def test_another_vm_of_the_same_image_is_none(store: DirectoryStore, tmp_path: Path) -> None:
     other = str(uuid.uuid4())
-    store.create(other, IMAGE, 2, 0)
+    store.create(other, IMAGE, sized(2))
     with opened(tmp_path / "ssd/vms" / other / "root.qcow2"):
         assert store.is_in_use(VM) is False
 

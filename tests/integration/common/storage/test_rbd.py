@@ -17,7 +17,7 @@ from common.storage import RbdDisk
 from common.storage.rbd import RbdStore
 from devcloud.ceph import CephCluster
 from devcloud.waiting import wait_for
-from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, opened, prepare, qemu_io, root
+from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, opened, prepare, qemu_io, root, sized
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def store(rbd_settings: StorageSettings, tmp_path: Path) -> Iterator[RbdStore]:
 
 
 def test_disks_are_clones_in_the_pools_of_their_kinds(store: RbdStore, ceph: CephCluster) -> None:
-    store.create(VM, IMAGE, 100, 8)
+    store.create(VM, IMAGE, sized(100, 8))
     (template,) = (name for name in ceph.rbd("ls", "ssd").split() if name.startswith(f"template-{IMAGE}-"))
     assert ceph.rbd("children", f"ssd/{template}@template").split() == [f"ssd/vm-{VM}-root"]
     assert ceph.rbd("ls", "hdd").split() == [f"vm-{VM}-hdd"]
@@ -39,7 +39,7 @@ def test_disks_are_clones_in_the_pools_of_their_kinds(store: RbdStore, ceph: Cep
 
 
 def test_nothing_is_left_of_what_was_removed(store: RbdStore, ceph: CephCluster) -> None:
-    store.create(VM, IMAGE, 100, 8)
+    store.create(VM, IMAGE, sized(100, 8))
     store.remove(VM)
     store.remove_template(IMAGE)
     for pool in ("ssd", "hdd"):
@@ -62,7 +62,7 @@ def test_without_a_pool_for_hdds_there_are_none(rbd_settings: StorageSettings, t
     import_image(store, tmp_path)
     assert store.capacity().hdd is None
     with pytest.raises(PermanentError, match="no store for HDDs"):
-        store.create(VM, IMAGE, 64, 32)
+        store.create(VM, IMAGE, sized(64, 32))
 
 
 def test_a_pool_that_is_not_there_is_named(rbd_settings: StorageSettings) -> None:
@@ -84,17 +84,15 @@ def test_the_key_is_the_hypervisor_s_secret_and_is_in_no_text(store: RbdStore, r
     assert rbd_settings.rbd_keyring
     assert len(secret.value) == 28
     assert str(secret.value) not in repr(secret)
-    store.create(VM, IMAGE, 64, 0)
+    store.create(VM, IMAGE, sized(64))
     disk = root(store)
     assert isinstance(disk, RbdDisk)
     assert (disk.secret_uuid, disk.client) == (secret.uuid, "ucloud")
 
 
 def test_a_disk_is_in_use_while_qemu_has_it_open(store: RbdStore) -> None:
-    store.create(VM, IMAGE, 64, 8)
-    hdd = store.disks(VM).hdd
-    assert hdd
-    for disk in (root(store), hdd):
+    store.create(VM, IMAGE, sized(64, 8))
+    for disk in (root(store), store.disks(VM).whole["hdd"]):
         assert store.is_in_use(VM) is False
         with opened(disk) as process:
             assert store.is_in_use(VM) is True
@@ -103,7 +101,7 @@ def test_a_disk_is_in_use_while_qemu_has_it_open(store: RbdStore) -> None:
 
 
 def test_who_is_expelled_writes_no_more_and_another_does(store: RbdStore) -> None:
-    store.create(VM, IMAGE, 64, 0)
+    store.create(VM, IMAGE, sized(64))
     with opened(root(store)) as old:
         assert old.stdin is not None
         assert old.stdout is not None
@@ -123,7 +121,7 @@ def test_who_is_expelled_writes_no_more_and_another_does(store: RbdStore) -> Non
 
 
 def test_a_guest_that_was_killed_is_in_nobodys_way(store: RbdStore) -> None:
-    store.create(VM, IMAGE, 64, 0)
+    store.create(VM, IMAGE, sized(64))
     with opened(root(store)) as guest:
         assert guest.stdin is not None
         assert guest.stdout is not None
@@ -145,12 +143,13 @@ def test_a_guest_that_was_killed_is_in_nobodys_way(store: RbdStore) -> None:
 
 _CREATE_FOR_EVER = """
 import sys
+from common.schemas.vm import Specs
 from common.settings import StorageSettings
 from common.storage.rbd import RbdStore
 store = RbdStore(StorageSettings.model_validate_json(sys.argv[1]))
 print("go", flush=True)
 while True:
-    store.create(sys.argv[2], sys.argv[3], 100, 8)
+    store.create(sys.argv[2], sys.argv[3], Specs.of(1, 64, 100, 8).disks)
     store.remove(sys.argv[2])
 """
 
@@ -165,7 +164,7 @@ def test_a_process_killed_at_any_point_leaves_no_half_disk(store: RbdStore, rbd_
             process.kill()
         disks = store.disks(VM)
         assert disks.root is None or (disks.root.size_mib == 100 and holds(disks.root, 0xAB))
-        store.create(VM, IMAGE, 100, 8)
+        store.create(VM, IMAGE, sized(100, 8))
         assert root(store).size_mib == 100
         assert holds(root(store), 0xAB)
         store.remove(VM)
@@ -196,7 +195,7 @@ def test_an_import_killed_at_any_point_leaves_no_half_template(
             threading.Event().wait(0.2 + 0.15 * attempt)
             process.kill()
         if store.has_template(image):
-            store.create(VM, image, 256, 0)
+            store.create(VM, image, sized(256))
             assert "Pattern verification failed" not in qemu_io(root(store), "read -P 0xcd 200M 1M")
             store.remove(VM)
             store.remove_template(image)

@@ -44,7 +44,7 @@ class Disks:
 
 def _place(store: Store, host: str = "h1", role: Role = Role.RUN, ha: bool = True, hdd_mib: int = 0) -> str:
     vm_uuid = str(uuid.uuid4())
-    specs = Specs(cpu=1, ram_mib=64, ssd_mib=1, hdd_mib=hdd_mib)
+    specs = Specs.of(cpu=1, ram_mib=64, ssd_mib=1, hdd_mib=hdd_mib)
     request = VmRequest(uuid=vm_uuid, owner="ann", name="web", specs=specs, image="i", created_at=NOW, ha=ha)
     placement = Placement(epoch=1, generation=1, request=request, placed_at=NOW, role=role)
     key = keys.placement(host, vm_uuid)

@@ -16,7 +16,7 @@ from common.settings import StorageSettings
 from common.storage.rbd import RbdStore
 from common.store import Put, Store, absent
 from devcloud.ceph import CephCluster
-from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, opened, qemu_io, root
+from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, opened, qemu_io, root, sized
 from ucloud_host.fences import Answer, Silence, Word
 from ucloud_host.fences.storage import StorageFence
 
@@ -26,7 +26,7 @@ def disks(rbd_settings: StorageSettings, tmp_path: Path) -> Iterator[RbdStore]:
     """A VM with two disks."""
     made = RbdStore(rbd_settings.model_copy(update={"rbd_timeout_s": 3}))
     import_image(made, tmp_path)
-    made.create(VM, IMAGE, 64, 8)
+    made.create(VM, IMAGE, sized(64, 8))
     yield made
     made.close()
 
@@ -42,7 +42,7 @@ def status(store: Store, disks: RbdStore) -> HostStatus:
         uuid=VM,
         owner="ann",
         name="web",
-        specs=Specs(cpu=1, ram_mib=64, ssd_mib=64, hdd_mib=8),
+        specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=64, hdd_mib=8),
         image=IMAGE,
         created_at=datetime(2026, 11, 21, tzinfo=UTC),
     )
