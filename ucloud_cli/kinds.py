@@ -316,6 +316,9 @@ VM = Kind(
         "ram": lambda vm: size(vm["specs"]["ram"]),
         "ssd": lambda vm: size(vm["specs"]["ssd"]),
         "hdd": lambda vm: size(vm["specs"]["hdd"]),
+        "disks": lambda vm: "\n".join(
+            f"{disk['serial']:8}  {disk['kind']}  {size(disk['size'])}" for disk in vm.get("disks", ())
+        ),
         "restart": lambda vm: "needed: it was resized" if vm.get("restart_needed") else "",
         "image": lambda vm: f"{vm['image_name'] or '(deleted)'}  {vm['image']}",
         "addresses": lambda vm: " ".join(vm["addresses"]),

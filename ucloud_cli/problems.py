@@ -17,6 +17,7 @@ _OPTIONS = {
     "name": "the name", "image": "--image", "owner": "--owner", "file": "--file", "state": "--state",
     "realm": "--realm", "token": "the one-time token", "to": "--to", "prefix": "--prefix", "ipv4": "--ipv4",
     "mtu": "--mtu", "key": "the key", "user_data": "--user-data", "hostname": "--hostname",
+    "size": "the size",
 }  # fmt: skip
 _GROUPS = ("specs", "quota")
 _MANY = {"networks": "--network", "ssh_keys": "--ssh-key", "rules": "the rule"}
@@ -29,6 +30,7 @@ _HINTS = {
     "network-not-found": "ucloud network list shows them",
     "security-group-not-found": "ucloud security-group list shows them",
     "name-taken": "choose another name",
+    "too-many-disks": "ucloud vm disk list shows them",
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from common.schemas.vm import Requested
+from ucloud_cli.disks import disk, sizes_of
 from ucloud_cli.events import add_events
 from ucloud_cli.goals import notice_goal, vm_goal
 from ucloud_cli.groups import Group
@@ -33,8 +34,14 @@ def vm() -> None:
 @click.option("--image", required=True, shell_complete=complete_names(IMAGE), help="The image's name or uuid.")
 @click.option("--cpu", required=True, type=int, help="Processors.")
 @click.option("--ram", required=True, type=SIZE, help='Memory: GiB, or with a unit, such as "512MiB".')
-@click.option("--ssd", required=True, type=SIZE, help="The root disk; at least as large as the image.")
-@click.option("--hdd", type=SIZE, default=0, help="A second disk.")
+@click.option(
+    "--ssd",
+    required=True,
+    multiple=True,
+    type=SIZE,
+    help="The root disk, at least as large as the image; again for an SSD more.",
+)
+@click.option("--hdd", multiple=True, type=SIZE, help="An HDD; again for one more.")
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose VM it is; for admins.  [default: you]")
 @click.option("--stopped", is_flag=True, help="Don't start it.")
 @click.option("--protect", is_flag=True, help="Forbid to delete it.")
@@ -47,7 +54,8 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     """Create a VM, called NAME if that is said."""
     body: Resource = {key: wanted[key] for key in ("name", "image") if wanted[key] is not None}
     body |= owner_of(session, wanted["owner"])
-    body["specs"] = {key: wanted[key] for key in _SPECS}
+    body["specs"] = {key: wanted[key] for key in ("cpu", "ram")}
+    body["specs"] |= {key: sizes_of(wanted[key]) for key in ("ssd", "hdd") if wanted[key]}
     body["requested"] = Requested.STOPPED if wanted["stopped"] else Requested.RUNNING
     if wanted["protect"]:
         body["protected"] = True
@@ -58,6 +66,7 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
 
 for look in (why, watch, log, console, screenshot, migrate):
     vm.add_command(look)
+vm.add_command(disk)
 add_list(vm, VM)
 add_show(vm, VM)
 add_events(vm, VM)
@@ -109,8 +118,8 @@ def rename(session: Session, name: str, new_name: str, wait_s: float | None) -> 
 @name_argument(VM)
 @click.option("--cpu", type=int, help="Processors.")
 @click.option("--ram", type=SIZE, help='Memory: GiB, or with a unit, such as "512MiB".')
-@click.option("--ssd", type=SIZE, help="The root disk; it can only grow.")
-@click.option("--hdd", type=SIZE, help="The second disk; it can only grow.")
+@click.option("--ssd", type=SIZE, help="The root disk, if it is the only SSD; it can only grow.")
+@click.option("--hdd", type=SIZE, help="The HDD, if there is one at most; it can only grow.")
 @wait_options
 @shared_options
 @pass_session

@@ -87,6 +87,8 @@ def _bodies(number: int) -> dict[str, Any]:
         "PATCH /v1/network/{uuid}": {"name": name},
         "PATCH /v1/security-group/{uuid}": {"name": name},
         "POST /v1/vm/{uuid}/port": {"network": "secret-net"},
+        "POST /v1/vm/{uuid}/disk": {"kind": "ssd", "size": 1},
+        "PATCH /v1/vm/{uuid}/disk/{serial}": {"size": 2},
         "POST /v1/vm/{uuid}/migrate": {"to": "h2"},
         "PATCH /v1/host/{name}": {"labels": {"number": str(number)}},
         "POST /v1/host/{name}/confirm-dead": {"since": now},
@@ -184,7 +186,7 @@ class Cloud:
         return {"name": PROJECT, "user": "temp"}
 
     def _vm(self, route: str, number: int) -> dict[str, str]:
-        body = {"name": f"secret-vm-{number}", "specs": SPECS, "image": "debian", "owner": OWNER}
+        body = {"name": f"secret-vm-{number}", "specs": {**SPECS, "hdd": 1}, "image": "debian", "owner": OWNER}
         made = self.ask("owner", "POST", "/v1/vm", body | {"networks": [{"network": "secret-net"}]}).get_json()
         uuid: str = made["uuid"]
         actual = Actual.STOPPED if route.endswith("/start") else Actual.RUNNING
@@ -192,7 +194,7 @@ class Cloud:
         self.world.place(uuid)
         door = Console(url=f"http://[::1]:{free_port()}/{uuid}", token="t" * 32)
         self.world.report(uuid, actual, console=door)
-        return {"uuid": uuid, "id": made["ports"][0]["id"]}
+        return {"uuid": uuid, "id": made["ports"][0]["id"], "serial": made["disks"][1]["serial"]}
 
     def settle(self) -> None:
         """Wait until the API knows what was written past it."""

@@ -344,6 +344,7 @@ def test_it_describes_itself(served: DaemonProcess) -> None:
         *(f"/v1/{each}" for each in ("session", *with_uuids, "host", "user", "project", "file", "rebalance", "doctor")),
         *things,
         *("/v1/vm/{uuid}/port", "/v1/vm/{uuid}/port/{id}"),
+        *("/v1/vm/{uuid}/disk", "/v1/vm/{uuid}/disk/{serial}"),
         *("/v1/project/{name}/member", "/v1/project/{name}/member/{user}"),
         *("/v1/user/{name}/ssh-key", "/v1/user/{name}/ssh-key/{key_name}"),
         *(

@@ -144,6 +144,32 @@ def test_a_disk_does_not_shrink(ucloud: Program, world: World, vm: str) -> None:
     assert "--ssd" in said.one_line() or "ssd" in said.one_line()
 
 
+def test_disks_are_said_shown_added_grown_and_removed(ucloud: Program, world: World, vm: str) -> None:
+    many = ("--ssd", "2", "--hdd", "512MiB", "--hdd", "3", "--no-wait")
+    said = ucloud(*CREATE, "many", *many)
+    assert said.status == 0, said
+    shown = json.loads(ucloud("vm", "show", "many", "-o", "json").out)
+    assert [(disk["kind"], disk["size"]) for disk in shown["disks"]] == [
+        ("ssd", 4), ("ssd", 2), ("hdd", "512MiB"), ("hdd", 3),
+    ]  # fmt: skip
+    assert shown["disks"][1]["serial"] in ucloud("vm", "show", "many").out
+
+    assert ucloud("vm", "disk", "add", "web", "--ssd", "1", "--no-wait").status == 0
+    assert ucloud("vm", "disk", "add", "web", "--hdd", "8", "--no-wait").status == 0
+    listed = [line.split() for line in ucloud("vm", "disk", "list", "web").out.splitlines()]
+    assert [(line[0], line[1]) for line in listed[:2]] == [("SERIAL", "KIND"), ("root", "ssd")]
+    serial = listed[2][0]
+    assert ucloud("vm", "disk", "grow", "web", serial, "2GiB", "--no-wait").status == 0
+    assert [disk.size_mib for disk in world.request_of(vm).specs.disks] == [4096, 2048, 8192]
+    assert ucloud("vm", "disk", "grow", "web", serial, "1").one_line() == (
+        "ucloud: the size is smaller than the disk, and disks only grow (allowed: at least 2 GiB)"
+    )
+    assert "only with its VM" in ucloud("vm", "disk", "remove", "web", "root").one_line()
+    assert "--ssd or --hdd" in ucloud("vm", "disk", "add", "web").err
+    assert ucloud("vm", "disk", "remove", "web", serial, "--no-wait").status == 0
+    assert [disk.size_mib for disk in world.request_of(vm).specs.disks] == [4096, 8192]
+
+
 def test_what_is_protected_is_not_deleted(ucloud: Program, world: World, vm: str) -> None:
     assert ucloud("vm", "protect", "web", "--no-wait").status == 0
     said = ucloud("vm", "delete", "web")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from common import keys
 from common.schemas.port import Port
-from common.schemas.vm import Actual, Leaving, MoveState, Placement, Requested, Role, VmRequest, VmStatus
+from common.schemas.vm import Actual, Leaving, MoveState, Placement, Requested, Role, Specs, VmRequest, VmStatus
 from devcloud.errors import DeadlineExceeded
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.rig import BOOT_S, IMAGE, SPECS, Rig
@@ -45,6 +45,7 @@ class Vm:
     generation: int = 1
     requested: Requested = Requested.RUNNING
     image: str = IMAGE
+    specs: Specs = SPECS
     ports: tuple[Port, ...] = ()
     seed_disk: bool = False
     user_data: str = ""
@@ -55,7 +56,7 @@ class Vm:
             uuid=self.uuid,
             owner="admin",
             name="test",
-            specs=SPECS,
+            specs=self.specs,
             image=self.image,
             requested=self.requested,
             force=True,

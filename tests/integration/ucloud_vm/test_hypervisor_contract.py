@@ -9,8 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from common.errors import PermanentError, TemporaryError
+from common.schemas.disk import MOST_DISKS, DiskKind, DiskSpec
 from common.schemas.port import MOST_PORTS
 from common.schemas.vm import Specs
+from common.storage import Disk
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.rig import BLANK, Rig
 from ucloud_vm.accelerator import Accelerator
@@ -39,6 +41,12 @@ class Setting:
         folder.mkdir()
         log = self.rig.host.data / "log" / f"{vm}.log"
         return Machine(vm, 1, SPECS, disks, folder / "serial.sock", log, folder / "vnc.sock")
+
+    def with_disks(self, vm: str, count: int) -> dict[str, Disk]:
+        """A machine's disks, so many in all."""
+        more = (DiskSpec(kind=DiskKind.SSD, size_mib=8, serial=f"{number:08x}") for number in range(1, count))
+        self.rig.images.create(vm, BLANK, (*SPECS.disks, *more))
+        return dict(sorted(self.rig.images.disks(vm).whole.items(), key=lambda disk: disk[0] != "root"))
 
     def power(self, machine: Machine) -> tuple[Power, OffCause]:
         domain = self.hypervisor.find(machine.vm_uuid)
@@ -194,6 +202,49 @@ def test_a_disk_grows_under_its_guest_or_the_hypervisor_says_that_it_can_not(
         assert root is not None
         assert root.size_mib == found_mib
     assert f"{100 * 1024 * 1024}" in setting.virsh("domblkinfo", f"ucloud-{machine.vm_uuid}", "vda")
+
+
+def test_disks_are_what_it_was_defined_with(setting: Setting, machine: Machine) -> None:
+    vm = machine.vm_uuid
+    both = setting.with_disks(vm, 2)
+    for disks in (both, machine.disks):
+        setting.hypervisor.define(replace(machine, disks=disks))
+        for step in (setting.hypervisor.find, setting.hypervisor.start, setting.hypervisor.power_off):
+            step(vm)
+            domain = setting.hypervisor.find(vm)
+            assert domain is not None
+            assert domain.disks == set(disks)
+
+
+def test_disks_are_plugged_into_a_guest_or_the_hypervisor_says_that_it_can_not(
+    setting: Setting, machine: Machine
+) -> None:
+    """As many as there may be, into a guest that has as many ports as there may be."""
+    vm = machine.vm_uuid
+    setting.hypervisor.start(vm)
+    domain = setting.hypervisor.find(vm)
+    assert domain is not None
+    if not domain.plugs:
+        return
+    disks = setting.with_disks(vm, MOST_DISKS)
+    for number, serial in enumerate(disks):
+        for _ in range(2):
+            setting.hypervisor.plug_disk(vm, serial, disks[serial])
+        domain = setting.hypervisor.find(vm)
+        assert domain is not None
+        assert len(domain.disks) == number + 1
+    added = [DiskSpec(kind=DiskKind.SSD, size_mib=number + 9, serial=serial) for number, serial in enumerate(disks)]
+    setting.hypervisor.grow_disks(vm, added[1:])
+    sizes_mib = {serial: disk.size_mib for serial, disk in setting.rig.images.disks(vm).whole.items()}
+    assert [sizes_mib[serial] for serial in list(disks)[1:]] == [disk.size_mib for disk in added[1:]]
+    # This guest, which has no system, does not let go of it.
+    setting.hypervisor.unplug_disk(vm, added[1].serial)
+    setting.hypervisor.unplug_disk(vm, "ffffffff")
+    setting.hypervisor.power_off(vm)
+    # It has them when it is off, too: should one be lost, that is known.
+    domain = setting.hypervisor.find(vm)
+    assert domain is not None
+    assert domain.disks == set(disks)
 
 
 NIC = Nic("b000000001", "02:b0:00:00:00:01", "tapb000000001", "ucbr99", 1400)

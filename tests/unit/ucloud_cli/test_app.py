@@ -15,6 +15,7 @@ COMMANDS = [
     "network create", "network list", "network show", "network delete", "network rename", "network set",
     "security-group create", "security-group list", "security-group show", "security-group delete",
     "security-group rule add", "security-group rule remove", "vm attach", "vm detach",
+    "vm disk list", "vm disk add", "vm disk grow", "vm disk remove",
     "user ssh-key add", "user ssh-key list", "user ssh-key remove", "user ssh-key ls",
     "host list", "host show", "host set", "image create", "image list", "image show", "image set", "image delete",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """The description that libvirt gets, and what is read back from libvirt."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -7,6 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from common.errors import PermanentError
+from common.schemas.disk import MOST_DISKS, DiskKind, DiskSpec
 from common.schemas.vm import Specs
 from common.storage import CephSecret, FileDisk, RbdDisk
 from ucloud_vm.accelerator import Accelerator
@@ -14,9 +16,13 @@ from ucloud_vm.destination import Files
 from ucloud_vm.domain import (
     NAMESPACE,
     Mark,
+    Plugged,
     disk_caches,
+    disk_xml,
+    free_target,
     nic_xml,
     qemu_owner,
+    read_disks,
     read_mark,
     read_ports,
     relocate,
@@ -248,6 +254,67 @@ def test_a_disk_in_ceph_is_named_and_its_secret_only_referred_to() -> None:
     assert parts["config"] == {"file": "/etc/ceph/ceph.conf"}
     assert parts["auth"] == {"username": "ucloud"}
     assert parts["secret"] == {"type": "ceph", "uuid": RBD.secret_uuid}
+
+
+ADDED = FileDisk(Path("/store/vms/0ddba115.qcow2"), direct_io=True, size_mib=8)
+HDD = FileDisk(Path("/hdd/vms/hdd.qcow2"), direct_io=True, size_mib=8)
+MANY = replace(MACHINE, disks={**MACHINE.disks, "0ddba115": ADDED, "hdd": HDD}, seed=Path("/run/seed.img"))
+
+
+def test_each_disk_has_its_serial_at_a_target_that_is_not_the_seed_disks() -> None:
+    described = to_xml(MANY, Accelerator.TCG)
+    assert read_disks(described) == {
+        "root": Plugged("vda", ""), "0ddba115": Plugged("vdb", ""), "hdd": Plugged("vdd", ""),
+    }  # fmt: skip
+    assert free_target(described) == "vde"
+    assert free_target(described, described.replace('"vdd"', '"vde"')) == "vdf"
+    live = described.replace("<serial>hdd</serial>", '<serial>hdd</serial><alias name="ua-1"/>')
+    assert read_disks(live)["hdd"] == Plugged("vdd", "ua-1")
+
+
+def test_there_are_targets_for_as_many_disks_as_there_may_be() -> None:
+    disks = {f"{number:08x}": ADDED for number in range(MOST_DISKS)}
+    described = to_xml(replace(MACHINE, disks=disks), Accelerator.TCG)
+    assert read_disks(described).keys() == disks.keys()
+    assert free_target(described) not in {plugged.target for plugged in read_disks(described).values()}
+
+
+def test_a_disk_is_plugged_in_as_one_is_that_was_there_at_the_start() -> None:
+    (first,) = describe().iterfind("devices/disk")
+    for part in first.iter():
+        part.text, part.tail = (part.text or "").strip() or None, None
+    assert disk_xml("root", MACHINE.disks["root"], "vda") == ET.tostring(first, encoding="unicode")
+
+
+def test_disks_of_a_domain_of_an_earlier_version_have_the_serials_of_then() -> None:
+    disks = {"root": MACHINE.disks["root"], "hdd": HDD}
+    old = re.sub("<serial>.*</serial>", "", to_xml(replace(MANY, disks=disks), Accelerator.TCG))
+    assert {serial: plugged.target for serial, plugged in read_disks(old).items()} == {"root": "vda", "hdd": "vdb"}
+    files = Files({"root": "/b/root", "hdd": "/b/hdd"}, "/s", "/l", "/v", "/b/seed")
+    moved = ET.fromstring(relocate(old, 9, files))  # noqa: S314 - our own
+    assert [source.get("file") for source in moved.iterfind("devices/disk/source")] == ["/b/root", "/b/hdd", "/b/seed"]
+
+
+def test_on_another_host_each_disk_is_found_by_its_serial_and_what_is_not_there_is_left_out() -> None:
+    files = Files({"hdd": "/b/hdd", "root": "/b/root"}, "/s", "/l", "/v", "/b/seed")
+    moved = ET.fromstring(relocate(to_xml(MANY, Accelerator.TCG), 9, files))  # noqa: S314 - our own
+    assert [source.get("file") for source in moved.iterfind("devices/disk/source")] == ["/b/root", "/b/hdd", "/b/seed"]
+
+
+def test_the_mark_says_which_disks_there_were_and_their_sums_to_earlier_versions() -> None:
+    more = (DiskSpec(kind=DiskKind.SSD, size_mib=8, serial="0ddba115"),)
+    specs = Specs(cpu=2, ram_mib=128, disks=(*Specs.of(2, 128, 1024, 16).disks, *more))
+    mark = describe(replace(MACHINE, specs=specs)).find(f"./metadata/{{{NAMESPACE}}}vm")
+    assert mark is not None
+    assert read_mark(ET.tostring(mark, encoding="unicode")) == Mark(7, specs)
+    assert (mark.get("ssd_mib"), mark.get("hdd_mib")) == ("1032", "16")
+
+
+@pytest.mark.parametrize("disks", ["", "root", "root:ssd", "root:ssd:x", "hdd:hdd:8", "root:ssd:8:9"])
+def test_a_mark_with_other_disks_than_we_write_is_ours_all_the_same(disks: str) -> None:
+    mark = read_mark(f"<vm epoch='3' cpu='1' ram_mib='96' disks='{disks}'/>")
+    assert mark is not None
+    assert mark.epoch == 3
 
 
 def test_a_secret_is_described_without_its_value() -> None:

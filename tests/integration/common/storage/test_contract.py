@@ -4,11 +4,13 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from common.errors import PermanentError, TemporaryError
+from common.schemas.disk import DiskKind, DiskSpec
 from common.settings import StorageSettings
 from common.storage import DiskStore, FileDisk, Store, VmDisks
 from common.storage.choice import open_store
@@ -129,6 +131,94 @@ def test_disks_never_shrink(store: Store, import_image: Callable[..., None]) -> 
     assert sizes(store) == (100, 32)
     store.grow(VM, sized(64, 64))
     assert sizes(store) == (100, 64)
+
+
+ADDED, OTHER = "0ddba115", "5eedf00d"
+
+
+def more(*sizes_mib: int, kind: DiskKind = DiskKind.SSD) -> tuple[DiskSpec, ...]:
+    """Disks that were added to a VM."""
+    return tuple(
+        DiskSpec(kind=kind, size_mib=size_mib, serial=serial)
+        for serial, size_mib in zip((ADDED, OTHER), sizes_mib, strict=False)
+    )
+
+
+def found(store: DiskStore) -> dict[str, int]:
+    return {serial: disk.size_mib for serial, disk in store.disks(VM).whole.items()}
+
+
+@pytest.mark.parametrize("kind", DiskKind)
+def test_a_disk_more_is_empty_and_known_by_its_serial(
+    store: Store, import_image: Callable[..., None], kind: DiskKind
+) -> None:
+    import_image()
+    store.create(VM, IMAGE, sized(64, 32))
+    qemu_io(root(store), "write -P 0xcd 0 64k")
+    wanted = (*sized(64, 32), *more(16, 8, kind=kind))
+    for _ in range(2):
+        store.create(VM, IMAGE, wanted)
+        assert found(store) == {"root": 64, "hdd": 32, ADDED: 16, OTHER: 8}
+    whole = store.disks(VM).whole
+    assert (holds(whole["root"], 0xCD), holds(whole[ADDED], 0)) == (True, True)
+    qemu_io(whole[ADDED], "write -P 1 0 64k")
+    qemu_io(whole[OTHER], "write -P 2 0 64k")
+    store.grow(VM, (*sized(64, 32), *more(24, 8, kind=kind)))
+    assert found(store) == {"root": 64, "hdd": 32, ADDED: 24, OTHER: 8}
+    assert (holds(whole[ADDED], 1), holds(whole[OTHER], 2)) == (True, True)
+
+
+@pytest.mark.parametrize("kind", DiskKind)
+def test_one_disk_goes_and_the_others_stay(store: Store, import_image: Callable[..., None], kind: DiskKind) -> None:
+    import_image()
+    other = str(uuid.uuid4())
+    for vm in (VM, other):
+        store.create(vm, IMAGE, (*sized(64, 32), *more(16, 8, kind=kind)))
+    qemu_io(store.disks(VM).whole[OTHER], "write -P 2 0 64k")
+    for _ in range(2):
+        store.remove_disk(VM, ADDED)
+        assert found(store) == {"root": 64, "hdd": 32, OTHER: 8}
+        assert store.disks(VM).unfinished == frozenset()
+    store.remove_disk(VM, "hdd")
+    assert found(store) == {"root": 64, OTHER: 8}
+    assert holds(store.disks(VM).whole[OTHER], 2)
+    assert len(store.disks(other).whole) == 4
+    # A disk that is asked for again is a new one.
+    store.create(VM, IMAGE, (*sized(64), *more(16, kind=kind)))
+    assert holds(store.disks(VM).whole[ADDED], 0)
+    store.remove(VM)
+    assert store.vms() == {other}
+
+
+def test_any_disk_in_use_is_told(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
+    store.create(VM, IMAGE, (*sized(64), *more(16)))
+    assert store.is_in_use(VM) is False
+    with opened(store.disks(VM).whole[ADDED]) as process:
+        assert store.is_in_use(VM) is True
+        process.communicate("quit\n")
+    assert store.is_in_use(VM) is False
+
+
+def test_what_all_disks_of_a_vm_grow_by_must_have_room(store: Store, import_image: Callable[..., None]) -> None:
+    import_image()
+    store.create(VM, IMAGE, (*sized(64), *more(8, 8)))
+    free_mib = store.capacity().ssd.free_mib
+    assert free_mib
+    for size_mib, both_mib in ((free_mib * 3 // 5, 8), (8, free_mib * 3 // 5)):
+        store.check_growth(VM, more(size_mib, both_mib))
+    with pytest.raises(TemporaryError, match=f"can't grow the {OTHER} disk.*not that much room"):
+        store.check_growth(VM, more(free_mib * 3 // 5, free_mib * 3 // 5))
+
+
+@pytest.mark.parametrize("serial", ["", "..", "../root", "ROOT", "0ddba11", "template", "root.qcow2"])
+def test_what_is_no_serial_reaches_no_disk(store: Store, import_image: Callable[..., None], serial: str) -> None:
+    import_image()
+    store.create(VM, IMAGE, sized(64))
+    with suppress(PermanentError):
+        store.remove_disk(VM, serial)
+    assert found(store) == {"root": 64}
+    assert store.templates() == {IMAGE}
 
 
 def test_growing_makes_no_disk(store: Store, import_image: Callable[..., None]) -> None:
@@ -261,6 +351,24 @@ def test_disks_that_have_arrived_stay(store: Store) -> None:
     assert not store.disks(VM).arriving
     store.drop_arrival(VM)
     assert sizes(store) == (64, 8)
+
+
+@pytest.mark.parametrize("kind", DiskKind)
+def test_all_disks_of_a_vm_are_copied_into_or_none(store: Store, kind: DiskKind) -> None:
+    wanted = (*sized(64), *more(16, 8, kind=kind))
+    for end in (store.drop_arrival, store.keep_arrival):
+        store.prepare_arrival(VM, wanted[:2])
+        store.prepare_arrival(VM, wanted)
+        assert found(store) == {"root": 64, ADDED: 16, OTHER: 8}
+        assert store.disks(VM).arriving
+        end(VM)
+        assert not store.disks(VM).arriving
+        if end == store.drop_arrival:
+            assert store.disks(VM) == VmDisks()
+    store.drop_arrival(VM)
+    assert found(store) == {"root": 64, ADDED: 16, OTHER: 8}
+    with pytest.raises(PermanentError, match="there are disks of this VM"):
+        store.prepare_arrival(VM, wanted)
 
 
 def test_disks_of_a_vm_are_not_taken_for_ones_to_copy_into(store: Store, import_image: Callable[..., None]) -> None:

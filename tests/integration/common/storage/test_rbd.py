@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import PermanentError, TemporaryError
+from common.schemas.disk import DiskKind, DiskSpec
 from common.settings import StorageSettings
 from common.storage import RbdDisk
 from common.storage.rbd import RbdStore
@@ -36,6 +37,19 @@ def test_disks_are_clones_in_the_pools_of_their_kinds(store: RbdStore, ceph: Cep
     assert ceph.rbd("ls", "hdd").split() == [f"vm-{VM}-hdd"]
     assert "exclusive-lock" in ceph.rbd("info", f"ssd/vm-{VM}-root")
     assert "protected: True" in ceph.rbd("info", f"ssd/{template}@template")
+
+
+def test_a_disk_that_was_added_is_found_by_the_ledger(store: RbdStore, ceph: CephCluster) -> None:
+    more = DiskSpec(kind=DiskKind.HDD, size_mib=4, serial="0ddba115")
+    store.create(VM, IMAGE, (*sized(100, 8), more))
+    assert set(ceph.rbd("ls", "hdd").split()) == {f"vm-{VM}-hdd", f"vm-{VM}-0ddba115"}
+    # The others are noted by nobody, as were those of earlier versions.
+    assert store._read("vm.") == {f"vm.{VM}.0ddba115": "hdd"}
+    ceph.rbd("rm", "--no-progress", f"hdd/vm-{VM}-0ddba115")
+    found = store.disks(VM)
+    assert (set(found.whole), set(found.unfinished)) == ({"root", "hdd"}, {"0ddba115"})
+    store.remove(VM)
+    assert store._read("vm.") == {}
 
 
 def test_nothing_is_left_of_what_was_removed(store: RbdStore, ceph: CephCluster) -> None:
@@ -143,13 +157,16 @@ def test_a_guest_that_was_killed_is_in_nobodys_way(store: RbdStore) -> None:
 
 _CREATE_FOR_EVER = """
 import sys
+from common.schemas.disk import DiskKind, DiskSpec
 from common.schemas.vm import Specs
 from common.settings import StorageSettings
 from common.storage.rbd import RbdStore
 store = RbdStore(StorageSettings.model_validate_json(sys.argv[1]))
 print("go", flush=True)
 while True:
-    store.create(sys.argv[2], sys.argv[3], Specs.of(1, 64, 100, 8).disks)
+    more = DiskSpec(kind=DiskKind.HDD, size_mib=4, serial="0ddba115")
+    store.create(sys.argv[2], sys.argv[3], (*Specs.of(1, 64, 100, 8).disks, more))
+    store.remove_disk(sys.argv[2], "0ddba115")
     store.remove(sys.argv[2])
 """
 
@@ -164,6 +181,9 @@ def test_a_process_killed_at_any_point_leaves_no_half_disk(store: RbdStore, rbd_
             process.kill()
         disks = store.disks(VM)
         assert disks.root is None or (disks.root.size_mib == 100 and holds(disks.root, 0xAB))
+        assert "0ddba115" not in disks.whole or disks.whole["0ddba115"].size_mib == 4
+        store.remove_disk(VM, "0ddba115")
+        assert "0ddba115" not in store.disks(VM).whole.keys() | store.disks(VM).unfinished
         store.create(VM, IMAGE, sized(100, 8))
         assert root(store).size_mib == 100
         assert holds(root(store), 0xAB)
