@@ -282,7 +282,7 @@ class StorageSettings(_Section):
     ssd_directory: Path = Path("/var/lib/ucloud/store")
     """Templates, and root disks of VMs."""
     hdd_directory: Path | None = None
-    """Second disks of VMs; empty: this host has none."""
+    """HDDs of VMs; empty: this host has none."""
     rbd_conf: Path = Path("/etc/ceph/ceph.conf")
     """How the Ceph is reached. Readable for QEMU's user, too."""
     rbd_client: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "ucloud"
@@ -293,7 +293,7 @@ class StorageSettings(_Section):
     rbd_ssd_pool: PoolName = "ssd"
     """The pool for templates and root disks of VMs."""
     rbd_hdd_pool: PoolName | None = None
-    """The pool for second disks of VMs; empty: this host has none."""
+    """The pool for HDDs of VMs; empty: this host has none."""
     rbd_timeout_s: Annotated[int, Field(ge=1, le=300)] = 20
     """For how many seconds the cluster may leave one operation unanswered."""
 

@@ -14,7 +14,7 @@ _HELPS = {
     "cpu": "How many processors all of them together.",
     "ram": "How much memory: GiB, or with a unit.",
     "ssd": "How much of root disks.",
-    "hdd": "How much of second disks.",
+    "hdd": "How much of HDDs.",
     "networks": "How many networks.",
     "security_groups": "How many security groups.",
 }

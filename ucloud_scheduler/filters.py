@@ -46,7 +46,7 @@ class Refusal:
 
 
 class Stores(NamedTuple):
-    """Where a VM's disks are: the stores' ids. `hdd` is None without a second disk, `ssd` where nobody knows."""
+    """Where a VM's disks are: the stores' ids. `hdd` is None without an HDD, `ssd` where nobody knows."""
 
     ssd: str | None
     hdd: str | None
