@@ -50,6 +50,11 @@ class Vm:
     seed_disk: bool = False
     user_data: str = ""
 
+    @property
+    def domain(self) -> str:
+        """What libvirt calls it."""
+        return f"ucloud-{self.uuid}"
+
     def request(self) -> VmRequest:
         """What its owner wants; forced, as a guest without a system answers no power button."""
         return VmRequest(

@@ -3,6 +3,7 @@
 One guest boots, and sees all of it; the others have no system, and let go of nothing.
 """
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_a_disk_stays_as_long_as_a_guest_keeps_it(rig: Rig) -> None:
     vm.requested, vm.generation = Requested.STOPPED, vm.generation + 1
     vm.place(Actual.STOPPED)
     rig.wait_gone("file of the disk", file_of(rig, vm.uuid, SECOND).exists)
-    assert SECOND not in rig.virsh("dumpxml", f"ucloud-{vm.uuid}")
+    assert SECOND not in rig.virsh("dumpxml", vm.domain)
     rig.delete(vm.uuid, vm.generation + 1)
 
 
@@ -120,7 +121,7 @@ def test_disks_of_a_vm_that_is_off_come_and_go_and_none_is_lost_silently(rig: Ri
     ask_for(vm, a_disk(SECOND, 8), a_disk(THIRD, 8))
     for serial in (SECOND, THIRD):
         wait_for("the disk", file_of(rig, vm.uuid, serial).exists, 30)
-        wait_for("it is defined", lambda: serial in rig.virsh("dumpxml", f"ucloud-{vm.uuid}"), 30)  # noqa: B023
+        wait_for("it is defined", lambda: serial in rig.virsh("dumpxml", vm.domain), 30)  # noqa: B023
     ask_for(vm, a_disk(THIRD, 16))
     rig.wait_gone("file of the disk", file_of(rig, vm.uuid, SECOND).exists)
     vm.requested, vm.generation = Requested.RUNNING, vm.generation + 1
@@ -140,6 +141,28 @@ def test_disks_of_a_vm_that_is_off_come_and_go_and_none_is_lost_silently(rig: Ri
     # Its owner can do without it.
     ask_for(vm, a_disk(THIRD, 16))
     rig.wait_status(vm.uuid, Actual.RUNNING, vm.generation)
+    rig.delete(vm.uuid, vm.generation + 1)
+
+
+def test_a_guest_that_an_earlier_version_started_goes_on_and_gets_a_disk(rig: Rig, tmp_path: Path) -> None:
+    """Its disks have no serials, and nothing says which there are."""
+    vm = Vm(rig.new_vm(), rig, image=BLANK, specs=Specs.of(cpu=1, ram_mib=96, ssd_mib=256, hdd_mib=8))
+    vm.place(Actual.RUNNING)
+    rig.kill("ucloud-vm")
+    old = re.sub(
+        r"<serial>(root|hdd)</serial>| disks=.root:[^'\"]*.", "", rig.virsh("dumpxml", "--inactive", vm.domain)
+    )
+    assert "root:" not in old
+    (tmp_path / "old.xml").write_text(old)
+    for command in (("destroy", vm.domain), ("define", str(tmp_path / "old.xml")), ("start", vm.domain)):
+        rig.virsh(*command)
+    (pid,) = rig.qemu_pids(vm.uuid)
+    rig.start("ucloud-vm")
+    wait_specs(vm)
+    for hdd_mib in (8, 16):
+        ask_for(vm, a_disk("hdd", hdd_mib, DiskKind.HDD), a_disk(SECOND, 8))
+        wait_specs(vm)
+    assert rig.qemu_pids(vm.uuid) == {pid}
     rig.delete(vm.uuid, vm.generation + 1)
 
 
@@ -200,7 +223,7 @@ def test_a_guest_moves_with_three_disks_in_a_store_that_is_shared_and_with_their
         # It has what it had before, also from its next start, and still lets a disk be plugged in.
         ask_for(vm, second, third, a_disk("0000face", 8, DiskKind.HDD), a_disk("0000beef", 8))
         wait_specs(vm)
-        kept = pair.one.virsh("dumpxml", "--inactive", f"ucloud-{vm.uuid}")
+        kept = pair.one.virsh("dumpxml", "--inactive", vm.domain)
         assert all(serial in kept for serial in (SECOND, THIRD, "0000face", "0000beef"))
         vm.requested, vm.generation = Requested.DELETED, vm.generation + 1
         vm.place(Actual.DELETED)
