@@ -116,7 +116,7 @@ def test_a_vm_may_be_made_without_being_started(rig: Rig) -> None:
     rig.delete(vm, 3)
 
 
-def test_a_vm_that_is_off_is_resized_at_once_and_gets_its_second_disk_when_it_starts(rig: Rig) -> None:
+def test_a_vm_that_is_off_is_resized_at_once_and_gets_its_second_disk(rig: Rig) -> None:
     vm = rig.new_vm()
     rig.order(vm, Requested.STOPPED, 1, BLANK, specs=Specs.of(cpu=1, ram_mib=64, ssd_mib=64))
     rig.wait_status(vm, Actual.STOPPED, 1)
@@ -125,13 +125,14 @@ def test_a_vm_that_is_off_is_resized_at_once_and_gets_its_second_disk_when_it_st
     rig.wait_status(vm, Actual.STOPPED, 2)
     disks = rig.store_directory / "vms" / vm
     wait_for("a larger disk", lambda: read_header(disks / "root.qcow2").virtual_size_bytes == 128 * MIB, 20)
+    wait_for("a second disk", (rig.host.data / "hdd/vms" / vm / "hdd.qcow2").exists, 20)
     assert rig.wait_status(vm, Actual.STOPPED, 2).specs is None
     rig.order(vm, Requested.RUNNING, 3, BLANK, specs=larger)
     assert rig.wait_status(vm, Actual.RUNNING, 3).specs == larger
     assert str(32 * MIB) in rig.virsh("domblkinfo", f"ucloud-{vm}", "vdb")
 
     # There is no room for this; it is told, and is in nobody's way.
-    huge = larger.model_copy(update={"ssd_mib": 2**29})
+    huge = Specs.of(cpu=1, ram_mib=96, ssd_mib=2**29, hdd_mib=32)
     rig.order(vm, Requested.RUNNING, 4, BLANK, specs=huge)
     rig.wait_status(vm, Actual.RUNNING, 4, "has not that much room")
     rig.order(vm, Requested.SUSPENDED, 5, BLANK, specs=huge)
@@ -181,15 +182,17 @@ def test_a_guest_is_used_resized_and_rebooted(rig: Rig) -> None:
     look_at_display(url, headers)
 
     # A larger disk is seen by the guest that runs.
-    larger = SPECS.model_copy(update={"ssd_mib": 320})
+    larger = Specs.of(cpu=1, ram_mib=96, ssd_mib=320)
     rig.order(vm, Requested.RUNNING, 2, specs=larger)
     wait_for("a larger disk", lambda: rig.wait_status(vm, Actual.RUNNING, 2).specs == larger, 20)
     type_and_expect(console, "cat /sys/block/vda/size", str(320 * MIB // 512))
 
-    # The rest is there after a reboot, for which the guest shuts down by itself.
+    # So is a second one. The rest is there after a reboot, for which the guest shuts down by itself.
     largest = Specs.of(cpu=2, ram_mib=128, ssd_mib=320, hdd_mib=16)
     rig.order(vm, Requested.RUNNING, 3, specs=largest)
-    assert rig.wait_status(vm, Actual.RUNNING, 3).specs == larger
+    plugged = Specs.of(cpu=1, ram_mib=96, ssd_mib=320, hdd_mib=16)
+    wait_for("a second disk", lambda: rig.wait_status(vm, Actual.RUNNING, 3).specs == plugged, 20)
+    type_and_expect(console, "until cat /sys/block/vdb/serial; do sleep 0.2; done", "hdd")
     rig.order(vm, Requested.RUNNING, 4, specs=largest, reboots=1)
     assert "the guest has ended" in read_to_the_end(console)
     status = rig.wait_status(vm, Actual.RUNNING, 4)
