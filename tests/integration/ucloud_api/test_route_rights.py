@@ -260,7 +260,7 @@ def test_a_stranger_can_t_tell_that_anything_is_there(cloud: Cloud) -> None:
         if right is Right.LOGGED_IN:
             assert "secret" not in answer.text, route
         elif right is not Right.SELF and "{" in route and "/host/" not in route and "/user/" not in route:
-            none = {"uuid": NOBODY, "id": "0123456789", "name": "nonesuch", "user": "temp"}
+            none = {"uuid": NOBODY, "id": "0123456789", "serial": "hdd", "name": "nonesuch", "user": "temp"}
             nothing = _asked(cloud, "stranger", route, none)
             told = nothing.text.replace(NOBODY, shown.get("uuid", "")).replace("nonesuch", shown.get("name", ""))
             assert (answer.status_code, answer.text) == (nothing.status_code, told), route

@@ -168,7 +168,7 @@ def test_hosts_are_set(ucloud: Run, world: World) -> None:
         ),
         ((*CREATE, "--cpu", "0"), 2, "--cpu is too small (allowed: Processors: an integer from 1 to 512)"),
         ((*CREATE, "--ram", "1MiB"), 2, "--ram is too small"),
-        ((*CREATE, "--ssd", "1"), 2, "--ssd is smaller than the image (allowed: at least 2 GiB)"),
+        ((*CREATE[:-1], "1"), 2, "--ssd is smaller than the image (allowed: at least 2 GiB)"),
         ((*CREATE, "--image", "no"), 4, 'there is no image "no"'),
         (("vm", "show", NOBODY), 4, "there is no VM"),
         (("vm", "log", "Nobody"), 4, 'there is no VM "Nobody" (ucloud vm list shows them)'),
