@@ -14,7 +14,7 @@ from common.schemas.vm import Actual, Requested, Specs
 from common.storage.qcow2 import read_header
 from devcloud import processes
 from devcloud.waiting import wait_for
-from tests.integration.ucloud_vm.rig import BLANK, SPECS, Rig
+from tests.integration.ucloud_vm.rig import BLANK, Rig
 from ucloud_vm.stopping import FORCED
 
 MIB = 1024 * 1024
@@ -190,9 +190,8 @@ def test_a_guest_is_used_resized_and_rebooted(rig: Rig) -> None:
     # So is a second one. The rest is there after a reboot, for which the guest shuts down by itself.
     largest = Specs.of(cpu=2, ram_mib=128, ssd_mib=320, hdd_mib=16)
     rig.order(vm, Requested.RUNNING, 3, specs=largest)
-    plugged = Specs.of(cpu=1, ram_mib=96, ssd_mib=320, hdd_mib=16)
-    wait_for("a second disk", lambda: rig.wait_status(vm, Actual.RUNNING, 3).specs == plugged, 20)
-    type_and_expect(console, "until cat /sys/block/vdb/serial; do sleep 0.2; done", "hdd")
+    wait_for("a disk", lambda: rig.wait_status(vm, Actual.RUNNING, 3).specs == Specs.of(1, 96, 320, 16), 20)
+    type_and_expect(console, "until cat /sys/block/vdb/size; do sleep 0.2; done", str(16 * MIB // 512))
     rig.order(vm, Requested.RUNNING, 4, specs=largest, reboots=1)
     assert "the guest has ended" in read_to_the_end(console)
     status = rig.wait_status(vm, Actual.RUNNING, 4)
@@ -203,8 +202,8 @@ def test_a_guest_is_used_resized_and_rebooted(rig: Rig) -> None:
     assert len(set(boots)) == 2
     console = rig.console(vm)
     type_and_expect(console, "root", "#")
-    type_and_expect(console, "cat /sys/block/vdb/size", str(16 * MIB // 512))
-    type_and_expect(console, "grep -c processor /proc/cpuinfo; echo $?.", "2\r\n0.")
+    sees = f"{16 * MIB // 512}\r\n2\r\n0."
+    type_and_expect(console, "cat /sys/block/vdb/size; grep -c processor /proc/cpuinfo; echo $?.", sees)
     console.close()
     log = requests.get(f"{url}/log?tail_bytes={MIB}", headers=headers, timeout=20).text
     assert "tty42" in log, "the log is whole while somebody uses the console"
