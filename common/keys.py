@@ -17,6 +17,7 @@ ALIVE = f"{ROOT}alive/"
 STATUS_ALIVE = f"{ROOT}status/alive/"
 IMAGE = f"{ROOT}image/"
 STATUS_IMAGE = f"{ROOT}status/image/"
+STATUS_IMAGE_STORE = f"{ROOT}status/image-store/"
 IMAGE_USE = f"{ROOT}image-use/"
 FILE = f"{ROOT}file/"
 UPLOAD_SERVER = f"{ROOT}upload-server/"
@@ -117,8 +118,13 @@ def image(image_uuid: str) -> str:
 
 
 def image_status(image_uuid: str) -> str:
-    """An image's import as it stands, written by the elected ucloud_image."""
+    """An image's import as it stands, written by the elected ucloud_image of its store."""
     return f"{STATUS_IMAGE}{image_uuid}"
+
+
+def image_store_status(store: str) -> str:
+    """How an image store is, written by its elected ucloud_image."""
+    return f"{STATUS_IMAGE_STORE}{store}"
 
 
 def image_uses(image_uuid: str) -> str:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from common.errors import ConfigurationError
+from common.schemas.image import StoreName
 from common.schemas.otp import OtpName
 from common.schemas.record import describe
 from common.schemas.vm import HostName
@@ -279,6 +280,8 @@ class StorageSettings(_Section):
 
     kind: Literal["directory", "rbd"] = "directory"
     """`directory`, or `rbd`: a Ceph."""
+    name: StoreName = "default"
+    """What the store is called. Who shares it calls it the same; a cloud may have several, each with a ucloud-image."""
     ssd_directory: Path = Path("/var/lib/ucloud/store")
     """Templates, and root disks of VMs."""
     hdd_directory: Path | None = None

@@ -30,7 +30,7 @@ def wire(host: daemon.Daemon) -> None:
     disks = open_store(settings.storage)
     registration = Registration(
         host.store,
-        lambda: measure(settings.host, disks, moves_live=settings.vm.moves_live),
+        lambda: measure(settings.host, disks, image_store=settings.storage.name, moves_live=settings.vm.moves_live),
         EventLog(host.store, settings.host.name, settings.event.ttl_s),
     )
     host.health.add_check("registration", lambda: registration.problem)

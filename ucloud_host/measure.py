@@ -18,10 +18,10 @@ _RT_SCOPE_UNIVERSE = 0  # rtnetlink(7): reachable from everywhere
 _PROGRAMS = {"qemu": "qemu-system-x86_64", "libvirt": "libvirtd"}
 
 
-def measure(settings: HostSettings, store: DiskStore, *, moves_live: bool) -> HostStatus:
+def measure(settings: HostSettings, store: DiskStore, *, image_store: str, moves_live: bool) -> HostStatus:
     """This machine as a VM host. Memory is what the machine has, less what the settings keep for the host itself.
 
-    `moves_live` is what the hypervisor's settings say.
+    `image_store` is what the settings call the store, `moves_live` what the hypervisor's say.
     """
     ram_mib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1024 * 1024)
     disks = store.capacity()
@@ -31,6 +31,7 @@ def measure(settings: HostSettings, store: DiskStore, *, moves_live: bool) -> Ho
         ram_mib=max(0, ram_mib - settings.reserved_ram_mib),
         ssd=disks.ssd,
         hdd=disks.hdd,
+        image_store=image_store,
         addresses=_addresses(),
         hypervisor="qemu",
         versions={"ucloud": version("ucloud"), "linux": platform.release(), **_program_versions()},

@@ -10,7 +10,7 @@ from common.errors import ConfigurationError, TemporaryError
 from common.events import EventLog, StatusEvents
 from common.leader import Election
 from common.schemas.file import UploadedFile
-from common.schemas.image import ImageRequest, ImageStatus
+from common.schemas.image import DEFAULT_STORE, ImageRequest, ImageStatus, elected_as
 from common.storage.choice import open_store
 from ucloud_image import qemu_img
 from ucloud_image.driver import ImageDriver, Records
@@ -20,7 +20,9 @@ from ucloud_image.folder_watch import FolderWatch, Hints
 from ucloud_image.folders import FolderLimits, UploadFolders
 from ucloud_image.leadership import Leadership
 from ucloud_image.news import news
+from ucloud_image.own_images import OwnImages
 from ucloud_image.plan import plan
+from ucloud_image.signboard import Signboard
 from ucloud_image.workshop import Workshop
 
 DEFAULT_PORT = 9704
@@ -39,11 +41,14 @@ def wire(host: daemon.Daemon) -> None:
         raise ConfigurationError(f"image.work_directory: {error}") from error
     requests = host.cache(keys.IMAGE, ImageRequest)
     statuses = host.cache(keys.STATUS_IMAGE, ImageStatus)
-    election = Election(host.store, "image", f"{host.settings.host.name}:{os.getpid()}", host.metrics)
+    store_name = host.settings.storage.name
+    instance = f"{host.settings.host.name}:{os.getpid()}"
+    election = Election(host.store, elected_as(store_name), instance, host.metrics)
     files = host.cache(keys.FILE, UploadedFile)
     leadership = Leadership(election, (requests, statuses, files))
     driver = ImageDriver(Records(host.store, requests, statuses, leadership), images, workshop, host.settings.image)
-    controller = Controller(host.store, requests, statuses, plan, driver, host.metrics, leadership.guard)
+    own = OwnImages(requests, statuses, store_name)
+    controller = Controller(host.store, own, statuses, plan, driver, host.metrics, leadership.guard)
     log = EventLog(host.store, keys.IMAGE_REPORTER, host.settings.event.ttl_s)
     controller.tell_events(StatusEvents(log, "image", news))
 
@@ -52,12 +57,18 @@ def wire(host: daemon.Daemon) -> None:
     host.at_stop(leadership.wake)
     host.start("requests", requests.run)
     host.start("statuses", statuses.run)
+    host.start("files", files.run)
     files.subscribe(lambda key: _look_at_images_of(key, files, requests, controller.look))
-    scan = _wire_scanner(host, files, leadership)
+    # One tells what was uploaded, whichever store it is for.
+    scan = _wire_scanner(host, files, leadership) if store_name == DEFAULT_STORE else lambda: None
+    signboard = Signboard(host.store, host.settings.storage, images, leadership.guard)
+    host.at_stop(signboard.look)
+    host.start("signboard", signboard.run)
 
     def begin() -> None:
         controller.look_at_all()
         scan()
+        signboard.look()
 
     host.start("leadership", lambda stop: leadership.run(stop, begin))
     host.start("look through", controller.look_through)
@@ -85,7 +96,6 @@ def _wire_scanner(host: daemon.Daemon, files: Cache[UploadedFile], leadership: L
     watch = FolderWatch(image.upload_directory, Hints(scanner.look, driver.known_of, scanner.look_at_all))
     host.at_stop(scanner.close)
     host.at_stop(watch.wake)
-    host.start("files", files.run)
     host.start("folder watch", watch.run)
     host.start("look through files", scanner.look_through)
     for number in range(_SCANNERS):

@@ -168,4 +168,5 @@ def _status(
         virtual_size_mib=facts.virtual_size_mib if facts else 0,
         file_size_bytes=facts.file_size_bytes if facts else 0,
         sha256=facts.sha256 if facts else "",
+        store=request.store,
     )

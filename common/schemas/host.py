@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from common.schemas.image import DEFAULT_STORE, StoreName
 from common.schemas.owner import OwnerName
 from common.schemas.record import Part, Record
 from common.schemas.vm import HostName, LabelName
@@ -73,6 +74,8 @@ class HostStatus(Record):
     """Memory for guests: what the machine has, less what is kept for the host itself."""
     ssd: StoreCapacity | None = None
     hdd: StoreCapacity | None = None
+    image_store: StoreName = DEFAULT_STORE
+    """What the store of images is called that it makes root disks from."""
     addresses: tuple[str, ...] = ()
     hypervisor: str = ""
     versions: dict[str, str] = Field(default_factory=dict)

@@ -9,6 +9,10 @@ from pydantic import StringConstraints
 from common.schemas.owner import OwnerName, UserName
 from common.schemas.record import Record
 
+StoreName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
+DEFAULT_STORE = "default"
+"""What an image store is called where nobody called it otherwise."""
+
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$", max_length=63)]
 
 UPLOAD_NAME_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]{0,254}$"
@@ -48,6 +52,8 @@ class ImageRequest(Record):
     min_disk_mib: int = 0
     """What a VM made from it needs at least, its disk also what the image itself takes."""
     firmware: Firmware = Firmware.BIOS
+    store: StoreName = DEFAULT_STORE
+    """The image store that it is kept in. Its VMs begin on hosts that have this store."""
     generation: int = 1
     created_at: datetime
 
@@ -70,7 +76,7 @@ class ImageActual(StrEnum):
 
 
 class ImageStatus(Record):
-    """`/v1/status/image/<uuid>`, written by the elected ucloud_image."""
+    """`/v1/status/image/<uuid>`, written by the elected ucloud_image of its store."""
 
     generation: int
     actual: ImageActual
@@ -82,3 +88,9 @@ class ImageStatus(Record):
     """The size of the disk that the image describes, rounded up; a VM's root disk is at least this large."""
     file_size_bytes: int = 0
     sha256: str = ""
+    store: StoreName = DEFAULT_STORE
+
+
+def elected_as(store: str) -> str:
+    """What the elected ucloud_image of a store is called in `/v1/leader/`; the default store's is plain "image"."""
+    return "image" if store == DEFAULT_STORE else f"image/{store}"

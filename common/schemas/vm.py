@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, StringConstraints, computed_field, model_validator
 
 from common.schemas.disk import HDD, MOST_DISKS, ROOT, DiskKind, DiskSpec, sum_mib
+from common.schemas.image import DEFAULT_STORE, StoreName
 from common.schemas.owner import OwnerName
 from common.schemas.port import Port
 from common.schemas.record import Part, Record
@@ -173,6 +174,8 @@ class VmRequest(Record):
     specs: Specs
     image: str
     """The image's uuid."""
+    image_store: StoreName = DEFAULT_STORE
+    """The image store that this image is kept in."""
     requested: Requested = Requested.RUNNING
     force: bool = False
     """To stop or to reboot is to cut the power, without asking the guest."""

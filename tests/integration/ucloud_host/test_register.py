@@ -18,7 +18,8 @@ from ucloud_host.register import Registration
 
 def _measured(directory: Path, reserved_ram_mib: int = 1024) -> HostStatus:
     disks = DirectoryStore(StorageSettings(ssd_directory=directory))
-    return measure(HostSettings(name="h1", reserved_ram_mib=reserved_ram_mib), disks, moves_live=True)
+    settings = HostSettings(name="h1", reserved_ram_mib=reserved_ram_mib)
+    return measure(settings, disks, image_store="fast", moves_live=True)
 
 
 def test_what_is_measured_is_what_the_machine_has(tmp_path: Path) -> None:

@@ -49,11 +49,13 @@ class Images:
         qemu_io(path, f"write -P 7 1M {megabytes}M")
         return path
 
-    def request(self, file: str) -> ImageRequest:
+    def request(self, file: str, store: str = "default") -> ImageRequest:
         """An image is wanted from `file`."""
         image_uuid = str(uuid.uuid4())
         name = f"i-{image_uuid[:8]}"
-        request = ImageRequest(uuid=image_uuid, owner="alice", name=name, file=file, created_at=datetime.now(UTC))
+        request = ImageRequest(
+            uuid=image_uuid, owner="alice", name=name, file=file, store=store, created_at=datetime.now(UTC)
+        )
         step = admission.admit_image(request, self._account_revision())
         self.store.commit(step.compares, step.operations)
         return request
