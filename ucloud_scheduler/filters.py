@@ -77,6 +77,11 @@ class Need(NamedTuple):
     barred: Mapping[str, str] = MappingProxyType({})
     """Why hosts won't do for other reasons, by name."""
 
+    @property
+    def is_first(self) -> bool:
+        """Whether its disks are yet to be made, from its image."""
+        return self.leaves is None and self.stores is None
+
 
 def misfit(need: Need, host: Host) -> str | None:
     """Why a host does not suit a VM, whoever else is there and however much is free; or None."""
@@ -86,6 +91,8 @@ def misfit(need: Need, host: Host) -> str | None:
         return why
     if need.stores and not need.stores.are_on(host):
         return "without its disk"
+    if need.is_first and host.image_store != need.request.image_store:
+        return f"without image store {need.request.image_store}"
     if host.tenants and need.request.owner not in host.tenants:
         return "for other tenants"
     for label, value in need.request.host_labels.items():

@@ -121,6 +121,7 @@ def host_view(word: HostRequest, is_alive: bool, status: HostStatus | None, verd
         ram_mib=int(status.ram_mib * word.overcommit.ram),
         ssd=_disk(status.ssd, word.overcommit),
         hdd=_disk(status.hdd, word.overcommit),
+        image_store=status.image_store,
         moves_live=status.moves_live,
     )
 

@@ -112,7 +112,7 @@ class Ranking:
         request, amounts = need.request, need.amounts
         is_grouped = bool(request.affinity)
         is_picky = bool(is_grouped or need.leaves or need.stores or request.host_labels)
-        search, last = _Search([], [], []), None
+        search, last, store = _Search([], [], []), None, request.image_store
         fits, near, hosts = search.fits, self._near, self._hosts
         for position in range(len(hosts)):
             self._bring_near(position)
@@ -120,7 +120,7 @@ class Ranking:
                 break
             name = near[position][1]
             host = hosts[name]
-            if (is_picky or host.tenants) and (why := self._misfit(need, host)):
+            if (is_picky or host.tenants or host.image_store != store) and (why := self._misfit(need, host)):
                 search.misfits.append(why)
             elif isinstance(fit := self._capacity.fit(host, amounts), Lack):
                 search.lacks.append(fit)
@@ -147,7 +147,8 @@ class Ranking:
         request = need.request
         labels = tuple(sorted(request.host_labels.items()))
         owner = request.owner if self._has_tenants else None
-        return (need.amounts, need.leaves, need.stores, labels, owner, request.ha, request.affinity)
+        placing = (labels, owner, request.ha, request.affinity, request.image_store)
+        return (need.amounts, need.leaves, need.stores, *placing)
 
     def _take(self, need: Need, search: _Search) -> Chosen:
         """Take the best of the hosts that fit."""

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from common.schemas.host import HostState
+from common.schemas.image import DEFAULT_STORE
 from common.schemas.record import Record
 from common.schemas.verdict import Sentence
 from common.schemas.vm import Actual, Affinity, MoveReport, Placement, Role, Specs, VmRequest
@@ -55,6 +56,7 @@ class Host(NamedTuple):
     ram_mib: int = 0
     ssd: Disk | None = None
     hdd: Disk | None = None
+    image_store: str = DEFAULT_STORE
     used_cpu: int = 0
     used_ram_mib: int = 0
     ha_cpu: int = 0

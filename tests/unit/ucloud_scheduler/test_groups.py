@@ -90,6 +90,16 @@ def test_members_that_stay_on_a_dead_host_hold_nobody_there() -> None:
     assert _plan([*lost, bound], hosts) == (["h2", "h2"], [])
 
 
+def test_a_new_vm_goes_where_its_image_is() -> None:
+    hosts = [make_host("h1"), make_host("h2", image_store="fast", used_ram_mib=4000)]
+    assert _plan([make_vm(make_request())], hosts) == (["h1"], [])
+    assert _plan([make_vm(make_request(image_store="fast"))], hosts) == (["h2"], [])
+    reason = "no host will do: 2 without image store slow"
+    # What is refused to one is not refused to all.
+    both = [make_vm(make_request(1, image_store="slow")), make_vm(make_request(2))]
+    assert _plan(both, hosts) == (["h1"], [reason])
+
+
 def test_hosts_with_labels_and_for_tenants() -> None:
     labelled = make_host("h2", labels={"disk": "ssd", "rack": "1"}, used_ram_mib=1000)
     hosts = [make_host("h1", tenants=frozenset({"alice"})), labelled, make_host("h3", used_ram_mib=2000)]
