@@ -21,6 +21,7 @@ from ucloud_api import (
     host,
     idempotency,
     image,
+    image_store,
     moves,
     network,
     port,
@@ -56,7 +57,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    things = (vm, disk, port, moves, console, host, image, file, network, security_group)
+    things = (vm, disk, port, moves, console, host, image, image_store, file, network, security_group)
     for module in (session, user, project, ssh_key, *things, events, doctor, why):
         app.register_api(module.blueprint)
     app.register_api(session.of_user)

@@ -18,6 +18,7 @@ from ucloud_api.auth import Caller, current_caller
 from ucloud_api.change import Plan, change, told
 from ucloud_api.collection import Collection, check_may_publish, users_of
 from ucloud_api.creation import Creation, make
+from ucloud_api.image_store import check_store
 from ucloud_api.owner import holder_revision, owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented
 from ucloud_api.quick import quick
@@ -48,6 +49,7 @@ def create(body: models.ImageCreate) -> Response:
     owner = owner_of_new(caller, body.owner)
     if body.public:
         check_may_publish(caller, "an image")
+    check_store(state, body.store)
     image = ImageRequest(
         uuid=str(uuid4()),
         owner=owner,
@@ -59,6 +61,7 @@ def create(body: models.ImageCreate) -> Response:
         min_ram_mib=body.min_ram,
         min_disk_mib=body.min_disk,
         firmware=body.firmware,
+        store=body.store,
         created_at=datetime.now(UTC),
     )
     resource = views.image(image, None).model_dump_json().encode()

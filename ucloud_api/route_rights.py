@@ -62,6 +62,7 @@ RIGHTS: dict[str, Right] = {
     **{f"PATCH /v1/{thing}/{{uuid}}": Right.WRITE for thing in _THINGS},
     **{f"DELETE /v1/{thing}/{{uuid}}": Right.WRITE for thing in _THINGS},
     **{f"GET /v1/{thing}/{{uuid}}/events": Right.READ for thing in _THINGS},
+    "GET /v1/image-store": Right.LOGGED_IN,
     "GET /v1/vm/{uuid}/why": Right.READ,
     # What a guest shows may be a password: no reader's to see.
     **{f"GET /v1/vm/{{uuid}}/{what}": Right.WRITE for what in ("log", "screenshot", "console")},

@@ -224,6 +224,7 @@ def image(request: ImageRequest, status: ImageStatus | None) -> models.Image:
         min_ram=format_size(request.min_ram_mib),
         min_disk=format_size(request.min_disk_mib),
         firmware=request.firmware,
+        store=request.store,
         requested=request.requested,
         status=actual,
         reason=reason,

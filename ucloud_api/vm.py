@@ -78,6 +78,7 @@ def create(body: models.VmCreate) -> Response:
             name=name,
             specs=_specs(body.specs, image, image_status),
             image=image.uuid,
+            image_store=image.store,
             requested=body.requested,
             protected=body.protected,
             created_at=datetime.now(UTC),

@@ -13,6 +13,7 @@ from ucloud_cli.file import file
 from ucloud_cli.groups import Root
 from ucloud_cli.host import host
 from ucloud_cli.image import image
+from ucloud_cli.image_store import image_store
 from ucloud_cli.login import login, logout, whoami
 from ucloud_cli.moves import rebalance
 from ucloud_cli.network import network
@@ -45,6 +46,6 @@ def cli() -> None:
     """ucloud: virtual machines, their images, networks and hosts."""
 
 
-_THINGS = (vm, image, file, network, security_group, host, user, project, session)
+_THINGS = (vm, image, image_store, file, network, security_group, host, user, project, session)
 for command in (login, logout, whoami, context, *_THINGS, rebalance, doctor, completion):
     cli.add_command(command)

@@ -45,6 +45,7 @@ def _needs(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose image it is; for admins.  [default: you]")
 @click.option("--public", is_flag=True, help="Let all users make VMs from it; for admins.")
 @click.option("--protect", is_flag=True, help="Forbid to delete it.")
+@click.option("--store", metavar="NAME", help="The image store that it is kept in.  [default: default]")
 @_needs
 @wait_options
 @shared_options

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 
 from common import keys
-from common.schemas.image import ImageActual
+from common.schemas.image import DEFAULT_STORE, ImageActual, elected_as
 from common.schemas.verdict import Sentence
 from ucloud_api.doctor.finding import Check, Finding, error, warning
 from ucloud_api.doctor.snapshot import Snapshot
@@ -95,10 +95,13 @@ def _versions(snapshot: Snapshot) -> Iterator[Finding]:
 
 
 def _leaders(snapshot: Snapshot) -> Iterator[Finding]:
-    for daemon, consequence in _ELECTED.items():
+    stores = {found.record.image_store for found in snapshot.host_statuses.values()} - {DEFAULT_STORE}
+    others = {elected_as(store): f"no image is imported into the store {store}" for store in sorted(stores)}
+    for daemon, consequence in (_ELECTED | others).items():
         if not snapshot.has(keys.leader(daemon)):
-            sentence = f"no ucloud-{daemon} is elected: {consequence}"
-            yield error("nobody-elected", keys.leader(daemon), sentence, f"start ucloud-{daemon}")
+            program = f"ucloud-{daemon.partition('/')[0]}"
+            sentence = f"no {program} is elected: {consequence}"
+            yield error("nobody-elected", keys.leader(daemon), sentence, f"start {program}")
 
 
 def _etcd(snapshot: Snapshot) -> Iterator[Finding]:

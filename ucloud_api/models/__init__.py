@@ -18,6 +18,7 @@ from ucloud_api.models.host import (
     OvercommitPatch,
 )
 from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
+from ucloud_api.models.image_store import ImageStore, ImageStoreList, StoreSpace
 from ucloud_api.models.move import Drain, DrainingVm, Move, PlannedMove, Rebalance, VmMigrate
 from ucloud_api.models.network import Network, NetworkCreate, NetworkList, NetworkPatch, NetworkQuery
 from ucloud_api.models.port import Named, PortIn, PortOut, PortPath
@@ -87,6 +88,8 @@ __all__ = [
     "ImageList",
     "ImagePatch",
     "ImageQuery",
+    "ImageStore",
+    "ImageStoreList",
     "In",
     "ListQuery",
     "LogQuery",
@@ -139,6 +142,7 @@ __all__ = [
     "SshKeyPath",
     "ThingEvent",
     "ThingPath",
+    "StoreSpace",
     "Upload",
     "User",
     "UserCreate",

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from common.schemas.image import Firmware, ImageActual, ImageName, ImageRequested, UploadName
+from common.schemas.image import DEFAULT_STORE, Firmware, ImageActual, ImageName, ImageRequested, StoreName, UploadName
 from common.schemas.owner import OwnerName
 from ucloud_api.models.shared import MAX_MIB, OWNER, In, ListQuery, Out, SizeIn, SizeOut
 
@@ -16,6 +16,7 @@ _PROTECTED = "True: it can't be deleted."
 _MIN_RAM = "The least memory of a VM made from it; 0: any."
 _MIN_DISK = "The least root disk of a VM made from it, which is never smaller than the image; 0: any."
 _FIRMWARE = "What its guests are started by: BIOS or UEFI."
+_STORE = "The image store that it is kept in: one of those that GET /v1/image-store lists."
 
 
 class ImageCreate(In):
@@ -34,6 +35,7 @@ class ImageCreate(In):
     min_ram: Annotated[SizeIn, Field(ge=0, le=MAX_MIB, description=_MIN_RAM)] = 0
     min_disk: Annotated[SizeIn, Field(ge=0, le=MAX_MIB, description=_MIN_DISK)] = 0
     firmware: Annotated[Firmware, Field(description=_FIRMWARE)] = Firmware.BIOS
+    store: Annotated[StoreName, Field(description=_STORE)] = DEFAULT_STORE
 
 
 class ImagePatch(In):
@@ -74,6 +76,7 @@ class Image(Out):
     min_ram: SizeOut
     min_disk: SizeOut
     firmware: Firmware
+    store: str
     requested: ImageRequested
     status: ImageActual
     reason: Annotated[str, Field(description="Why it is not READY.")]

@@ -201,6 +201,7 @@ FAULTS: dict[str, tuple[Plant, list[str]]] = {
     "a clock that is behind": (lambda cloud: answer(cloud, clock_ahead_s=-60.0), ["clock-skew"]),
     "another version": (lambda cloud: register(cloud, versions={"ucloud": "0.0.1"}), ["other-version"]),
     "no scheduler": (lambda cloud: cloud.remove(keys.leader("scheduler")), ["nobody-elected"]),
+    "no image daemon of a store": (lambda cloud: register(cloud, image_store="fast"), ["nobody-elected"]),
 }
 
 

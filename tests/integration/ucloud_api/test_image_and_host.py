@@ -7,12 +7,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from common import keys
-from common.schemas.host import HostRequest, HostState
+from common.schemas.host import HostRequest, HostState, StoreCapacity
 from common.schemas.image import ImageActual
+from common.schemas.image_store import ImageStoreStatus
 from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual
 from devcloud.waiting import wait_for
-from tests.integration.ucloud_api.world import World
+from tests.integration.ucloud_api.world import World, bearer
 
 DEADLINE_S = 30.0
 
@@ -36,6 +37,34 @@ def test_an_image_is_requested_shown_and_deleted(api: FlaskClient, world: World)
         deleted = api.delete(f"/v1/image/{image['uuid']}")
         assert (deleted.status_code, deleted.get_json()["status"]) == (202, "DELETING")
         assert deleted.get_json()["generation"] == 2
+
+
+def test_an_image_goes_to_a_store_that_there_is(api: FlaskClient, world: World) -> None:
+    body = {"name": "debian", "file": "debian-12.qcow2"}
+    refused = api.post("/v1/image", json={**body, "store": "fast"})
+    (error,) = refused.get_json()["errors"]
+    assert (refused.status_code, error["field"], error["allowed"]) == (422, "store", ["default"])
+    space = StoreCapacity(store_id="s", total_mib=4096, free_mib=1024)
+    fast = ImageStoreStatus(name="fast", kind="rbd", ssd=space, images=3, since=datetime.now(UTC))
+    world.put(keys.image_store_status("fast"), fast)
+    image = api.post("/v1/image", json={**body, "store": "fast"}).get_json()
+    assert image["store"] == "fast"
+    world.set_image(image["uuid"], ImageActual.READY)
+    vm = api.post("/v1/vm", json={"specs": {"cpu": 1, "ram": 1, "ssd": 4}, "image": image["uuid"]}).get_json()
+    assert world.request_of(vm["uuid"]).image_store == "fast"
+    (listed,) = api.get("/v1/image-store").get_json()["items"]
+    assert (listed["name"], listed["kind"], listed["images"], listed["hosts"]) == ("fast", "rbd", 3, 0)
+    assert listed["ssd"] == {"total": 4, "free": 1}
+
+
+def test_how_large_a_store_is_is_for_admins(api: FlaskClient, world: World) -> None:
+    space = StoreCapacity(store_id="s", total_mib=4096, free_mib=1024)
+    world.put(
+        keys.image_store_status("fast"), ImageStoreStatus(name="fast", kind="rbd", ssd=space, since=datetime.now(UTC))
+    )
+    world.add_account("ann")
+    (listed,) = api.get("/v1/image-store", headers=bearer(world.log_in("ann"))).get_json()["items"]
+    assert (listed["name"], listed["ssd"]) == ("fast", None)
 
 
 def test_an_image_in_use_stays_and_its_users_are_named(api: FlaskClient, world: World) -> None:
