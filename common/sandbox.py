@@ -10,9 +10,10 @@ import logging
 import os
 import select
 import shutil
+import socket
 import subprocess
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +40,7 @@ _FORBIDDEN = (
     "io_uring_setup", "bpf", "perf_event_open", "userfaultfd", "keyctl", "add_key", "request_key",
     "quotactl", "fanotify_init", "personality",  # large and often faulty parts of the kernel that nobody here needs
 )  # fmt: skip
-_FORBIDDEN_WITHOUT_NETWORK = ("socket", "bind", "connect", "listen", "accept", "accept4")
+_FORBIDDEN_OF_SOCKETS = ("bind", "listen", "accept", "accept4")
 
 
 class NoSandbox(TemporaryError):
@@ -52,16 +53,15 @@ class NoSandbox(TemporaryError):
 
 @dataclass(frozen=True)
 class Allowance:
-    """What a program reaches beside its libraries: files, by the names that it knows (`/name`), and the network.
+    """What a program reaches beside its libraries: files and unix sockets, by the names that it knows (`/name`).
 
     Files to be written exist already; they are nobody's while the program runs. Those to be read must be readable for
-    everybody: give them folders that keep everybody out. `contents` are files that exist nowhere else, such as a key.
+    everybody, sockets be writable: give them folders that keep everybody out.
     """
 
     reads: Mapping[str, Path] = field(default_factory=dict)
     writes: Mapping[str, Path] = field(default_factory=dict)
-    contents: Mapping[str, bytes] = field(default_factory=dict)
-    has_network: bool = False
+    sockets: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,22 @@ class Answer:
     was_too_slow: bool = False
 
 
-def run(command: Sequence[str], allowance: Allowance, limits: Limits) -> Answer:
-    """Run `command` to its end. NoSandbox, and nothing was run, when there can be no sandbox now."""
+def run(
+    command: Sequence[str],
+    allowance: Allowance,
+    limits: Limits,
+    hear: Callable[[bytes], None] = lambda _chunk: None,
+) -> Answer:
+    """Run `command` to its end; `hear` is told all that it says, as it comes.
+
+    NoSandbox, and nothing was run, when there can be no sandbox now.
+    """
     for part in _PARTS:
         _find(part)
     with ExitStack() as stack:
         stack.enter_context(_owned_by_nobody(allowance.writes.values()))
-        filter_descriptor = stack.enter_context(_filter(allowance.has_network))
-        contents = {name: stack.enter_context(_held(content)) for name, content in allowance.contents.items()}
-        enclosed = _enclosed(command[0], allowance, contents, filter_descriptor)
+        filter_descriptor = stack.enter_context(_filter(bool(allowance.sockets)))
+        enclosed = _enclosed(command[0], allowance, filter_descriptor)
         whole = [*_limited(limits), *enclosed, *_deprived(command)]
         try:
             process = subprocess.Popen(
@@ -99,13 +106,13 @@ def run(command: Sequence[str], allowance: Allowance, limits: Limits) -> Answer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(filter_descriptor, *contents.values()),
+                pass_fds=(filter_descriptor,),
                 env={"PATH": os.environ.get("PATH", os.defpath)},
             )
         except OSError as error:
             raise _no_sandbox(f"{whole[0]}: {error.strerror}") from error
         with process:
-            answer = _wait(process, time.monotonic() + limits.time_s)
+            answer = _wait(process, time.monotonic() + limits.time_s, hear)
     if answer.output.startswith(tuple(f"{program}: " for program in _PARTS)):
         raise _no_sandbox(answer.output.strip()[:500])
     return answer
@@ -116,7 +123,7 @@ def _no_sandbox(detail: str) -> NoSandbox:
     return NoSandbox(detail)
 
 
-def _wait(process: "subprocess.Popen[bytes]", deadline: float) -> Answer:
+def _wait(process: "subprocess.Popen[bytes]", deadline: float, hear: Callable[[bytes], None]) -> Answer:
     """Read all that is said, keep its end, and kill what is still there at the deadline: all in the sandbox dies."""
     pipe = process.stdout
     assert pipe is not None  # noqa: S101 - for the types: it was asked for
@@ -132,6 +139,7 @@ def _wait(process: "subprocess.Popen[bytes]", deadline: float) -> Answer:
                 return_code = process.wait(left_s)
                 return Answer(_positive(return_code), tail.decode(errors="replace"))
             tail = (tail + chunk)[-_TAIL_BYTES:]
+            hear(chunk)
     except subprocess.TimeoutExpired:
         pass
     finally:
@@ -156,10 +164,9 @@ def _limited(limits: Limits) -> list[str]:
     ]
 
 
-def _enclosed(program: str, allowance: Allowance, contents: Mapping[str, int], filter_descriptor: int) -> list[str]:
+def _enclosed(program: str, allowance: Allowance, filter_descriptor: int) -> list[str]:
     """bwrap, with a root directory that holds what is named here and nothing else, and that nobody can write to."""
-    arguments = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]
-    arguments += [] if allowance.has_network else ["--unshare-net"]
+    arguments = ["bwrap", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try", "--unshare-net"]
     arguments += ["--die-with-parent", "--new-session", "--seccomp", str(filter_descriptor)]
     arguments += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID", "--cap-add", "CAP_SETPCAP"]
     # Threads share one arena: each would reserve address space of its own otherwise.
@@ -171,9 +178,7 @@ def _enclosed(program: str, allowance: Allowance, contents: Mapping[str, int], f
         arguments += ["--ro-bind", _find(name), _inside(name)]
     for inside, path in allowance.reads.items():
         arguments += ["--ro-bind", str(path), inside]
-    for inside, descriptor in contents.items():
-        arguments += ["--perms", "0444", "--ro-bind-data", str(descriptor), inside]
-    for inside, path in allowance.writes.items():
+    for inside, path in (*allowance.writes.items(), *allowance.sockets.items()):
         arguments += ["--bind", str(path), inside]
     return [*arguments, "--remount-ro", "/", "--chdir", "/", "--"]
 
@@ -215,25 +220,20 @@ def _owned_by_nobody(paths: Collection[Path]) -> Iterator[None]:
 
 
 @contextmanager
-def _filter(has_network: bool) -> Iterator[int]:
-    """A descriptor of the filter of system calls, as a program for the kernel (seccomp(2))."""
+def _filter(has_sockets: bool) -> Iterator[int]:
+    """A descriptor of the filter of system calls, as a program for the kernel (seccomp(2)).
+
+    With `has_sockets` unix sockets may be connected to, those that can be seen; there are no others of any kind.
+    """
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
-    for name in _FORBIDDEN + (() if has_network else _FORBIDDEN_WITHOUT_NETWORK):
+    for name in (*_FORBIDDEN, *_FORBIDDEN_OF_SOCKETS, *(() if has_sockets else ("socket", "connect"))):
         rules.add_rule(seccomp.ERRNO(errno.EPERM), name)
+    if has_sockets:
+        rules.add_rule(seccomp.ERRNO(errno.EPERM), "socket", seccomp.Arg(0, seccomp.NE, socket.AF_UNIX))
     # Threads only. The flags of clone3 can't be seen from here: without it, the C library falls back to clone.
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
     rules.add_rule(seccomp.ERRNO(errno.EPERM), "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0))
     with os.fdopen(os.memfd_create("filter"), "r+b") as file:
         rules.export_bpf(file)
-        file.seek(0)
-        yield file.fileno()
-
-
-@contextmanager
-def _held(content: bytes) -> Iterator[int]:
-    """A descriptor of a file without a name that has this content."""
-    with os.fdopen(os.memfd_create("content"), "r+b") as file:
-        file.write(content)
-        file.flush()
         file.seek(0)
         yield file.fileno()

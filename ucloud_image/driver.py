@@ -16,13 +16,12 @@ from common.cache import Cache
 from common.errors import Conflict, LeadershipLost, TemporaryError, UcloudError
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
 from common.settings import ImageSettings
-from common.storage import ImageStore
+from common.storage import ImageStore, NewFile, Target
 from common.store import Put, Store, unchanged
 from ucloud_image import qemu_img
 from ucloud_image.leadership import Leadership
 from ucloud_image.plan import Action, Discard, Facts, Install, Observed, Prepare, Release, RemoveTemplate
-from ucloud_image.progress import progress
-from ucloud_image.qcow2 import Refused
+from ucloud_image.progress import Progress
 from ucloud_image.qcow2_tables import Contents, check_file
 from ucloud_image.upload import Copied, CopyReader, check_upload, copy_upload, open_upload, size_of_copy
 from ucloud_image.workshop import Workshop
@@ -34,7 +33,6 @@ _SECTOR_BYTES = 512
 
 @dataclass(frozen=True)
 class _Prepared:
-    folder: Path
     draft: str
     facts: Facts
 
@@ -64,7 +62,7 @@ class ImageDriver:
         is_requested = self._records.requests.get(self._records.requests.prefix + name) is not None
         prepared = self._prepared.get(name)
         facts = prepared.facts if prepared else None
-        folders = self._workshop.folders(name) - ({prepared.folder} if prepared else set())
+        folders = self._workshop.folders(name)
         try:
             has_template = self._images.has_template(name)
             drafts = self._images.drafts().get(name, frozenset()) - ({prepared.draft} if prepared else set())
@@ -95,35 +93,32 @@ class ImageDriver:
     def _prepare(self, name: str, action: Prepare) -> None:
         self._discard(name)
         folder = self._workshop.make_folder(name)
+        copy = folder / "upload"
         try:
-            template = folder / "template.qcow2"
-            facts = self._make_template(name, action, folder / "upload", template)
-            draft = self._images.stage(name, template)
-        except BaseException:
-            self._workshop.remove(folder)
-            raise
-        self._prepared[name] = _Prepared(folder, draft, facts)
-
-    def _make_template(self, name: str, action: Prepare, copy: Path, template: Path) -> Facts:
-        copied, contents = self._copy(action, copy)
-        target = _create(template)
-        try:
-            with (
-                self._workshop.room(qemu_img.size_of_copy(contents)),
-                progress(template, contents.data_bytes, lambda percent: self._tell(name, percent)),
-            ):
-                qemu_img.convert(copy, template, contents)
-            self._check_result(target, contents)
+            copied, contents = self._copy(action, copy)
+            size_bytes = -(-contents.virtual_size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES
+            draft = self._images.stage(name, size_bytes, lambda target: self._fill(name, copy, contents, target))
         finally:
-            os.close(target)
-        copy.unlink(missing_ok=True)
-        return Facts(-(-contents.virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
+            self._workshop.remove(folder)
+        facts = Facts(-(-contents.virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
+        self._prepared[name] = _Prepared(draft, facts)
 
-    def _check_result(self, target: int, contents: Contents) -> None:
-        """Whoever takes qemu-img over writes into the template what they like: QEMU will open it on the hosts."""
-        result = check_file(CopyReader(target), self._settings.max_virtual_gib)
-        if result.virtual_size_bytes != -(-contents.virtual_size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES:
-            raise Refused("its conversion made another disk of it")
+    def _fill(self, name: str, copy: Path, contents: Contents, target: Target) -> None:
+        progress = Progress(lambda percent: self._tell(name, percent))
+        if not isinstance(target, NewFile):
+            qemu_img.convert(copy, target, contents, progress.hear)
+            return
+        with self._workshop.room(qemu_img.size_of_copy(contents)):
+            qemu_img.convert(copy, target, contents, progress.hear)
+        self._check_result(target.path)
+
+    def _check_result(self, written: Path) -> None:
+        """Whoever takes qemu-img over writes into the file what they like: QEMU will open it on the hosts."""
+        descriptor = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            check_file(CopyReader(descriptor), self._settings.max_virtual_gib)
+        finally:
+            os.close(descriptor)
 
     def _copy(self, action: Prepare, copy: Path) -> tuple[Copied, Contents]:
         """Copy an upload, then check the copy: only that counts, for nobody can change it any more."""
@@ -166,7 +161,6 @@ class ImageDriver:
             self._records.leadership.confirm()
             self._images.publish(name, prepared.draft)
         del self._prepared[name]
-        self._workshop.remove(prepared.folder)
 
     def _discard(self, name: str) -> None:
         self._prepared.pop(name, None)

@@ -1,41 +1,28 @@
-"""How far the conversion of an image is, by how much of its target is there."""
+"""How far a conversion is, by what qemu-img says of it (`-p`)."""
 
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import re
+import time
+from collections.abc import Callable
 
-_LOOK_S = 1.0
-_BLOCK_BYTES = 512
-"""What st_blocks counts in, whatever the file system's own blocks are: stat(2)."""
+_SAID = re.compile(rb"\((\d{1,3})\.\d\d/100%\)")
+_TELL_EVERY_S = 1.0
 
 
-@contextmanager
-def progress(target: Path, expected_bytes: int, report: Callable[[int], None]) -> Iterator[None]:
-    """Call `report` with 0, and with each other percentage that `target` is at while the body runs, at most 99."""
-    done = threading.Event()
+class Progress:
+    """Calls `tell` with 0, and now and then with the percentage that it is at, at most 99."""
 
-    def watch() -> None:
-        last = 0
-        while not done.wait(_LOOK_S):
-            percent = _percent(target, expected_bytes)
-            if percent > last:
-                report(percent)
-                last = percent
+    def __init__(self, tell: Callable[[int], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._tell = tell
+        self._clock = clock
+        self._told = 0
+        self._told_at_s = clock()
+        tell(0)
 
-    report(0)
-    watcher = threading.Thread(target=watch, name=f"progress {target.parent.name}", daemon=True)
-    watcher.start()
-    try:
-        yield
-    finally:
-        done.set()
-        watcher.join()
-
-
-def _percent(target: Path, expected_bytes: int) -> int:
-    try:
-        written = target.stat().st_blocks * _BLOCK_BYTES
-    except OSError:
-        return 0
-    return min(99, written * 100 // max(1, expected_bytes))
+    def hear(self, said: bytes) -> None:
+        """Take in what qemu-img said, whatever that is."""
+        found = _SAID.findall(said)
+        percent = min(99, int(found[-1])) if found else 0
+        now_s = self._clock()
+        if percent > self._told and now_s - self._told_at_s >= _TELL_EVERY_S:
+            self._told, self._told_at_s = percent, now_s
+            self._tell(percent)

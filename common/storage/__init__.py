@@ -4,7 +4,7 @@ One Protocol for each of the two users (ucloud_image imports templates, ucloud_v
 same contract tests. A store must never remove the template that a disk rests on, nor a disk without being asked to.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -55,6 +55,24 @@ class CephSecret:
 
 
 @dataclass(frozen=True)
+class NewFile:
+    """An empty file, to become a whole qcow2 file that names no other."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class NbdServer:
+    """The unix socket of an NBD server that takes one client, with a disk of nothing but zeros to write to, as raw."""
+
+    socket: Path
+
+
+Target = NewFile | NbdServer
+"""Where the contents of an image are written to."""
+
+
+@dataclass(frozen=True)
 class VmDisks:
     """What a store holds of a VM: its disks that are whole, by their serials, and the serials of those that are not.
 
@@ -90,10 +108,10 @@ def capacity_of(store_id: str, total_mib: int, free_mib: int) -> StoreCapacity:
 class ImageStore(Protocol):
     """The templates. TemporaryError when the store can't do its work now."""
 
-    def stage(self, image_uuid: str, prepared: Path) -> str:
-        """Take the contents of `prepared`, a whole qcow2 file that was checked: returns the name of a draft.
+    def stage(self, image_uuid: str, size_bytes: int, write: Callable[[Target], None]) -> str:
+        """Have `write` write the contents of a disk of that size to where it is told; returns the name of a draft.
 
-        May take as long as a copy does. The file may be gone afterwards. PermanentError when it is not whole.
+        What `write` raises is raised, and leaves a draft that is not whole.
         """
         ...
 

@@ -1,6 +1,7 @@
 """The directory store: qcow2 files in a directory, which hosts may share if its file system has locks (as NFS has).
 
     <ssd>/templates/<image>.qcow2         read-only
+    <ssd>/templates/.drafts/<image>.<random>
     <ssd>/vms/<vm>/root.qcow2             an overlay on its template
     <ssd|hdd>/vms/<vm>/<serial>.qcow2     another disk
     <ssd|hdd>/vms/<vm>/.arriving          says that the disks were made for another host's to be copied into
@@ -13,13 +14,13 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from common.errors import PermanentError, TemporaryError
 from common.schemas.disk import ROOT, DiskKind, DiskSpec
 from common.settings import StorageSettings
-from common.storage import Capacities, CephSecret, Disk, FileDisk, VmDisks
+from common.storage import Capacities, CephSecret, Disk, FileDisk, NewFile, Target, VmDisks
 from common.storage.disk_directory import (
     DIRECTORY_MODE,
     MIB,
@@ -44,33 +45,39 @@ class DirectoryStore:
         self._ssd = DiskDirectory(settings.ssd_directory)
         self._hdd = DiskDirectory(settings.hdd_directory) if settings.hdd_directory else None
         self._templates = settings.ssd_directory / "templates"
+        self._drafts = self._templates / ".drafts"
         with os_errors("set up the store"):
             self._templates.mkdir(DIRECTORY_MODE, exist_ok=True)
+            # Drafts are written by a user that other programs run as, too.
+            self._drafts.mkdir(0o700, exist_ok=True)
 
-    def stage(self, image_uuid: str, prepared: Path) -> str:
-        """See ImageStore. `prepared` must be on the store's file system, and is moved."""
-        draft = self._templates / f".{checked(image_uuid)}.{uuid.uuid4()}"
-        if read_header(prepared).backing_file:
-            raise PermanentError(f"image {image_uuid} has a backing file: a template must be whole")
+    def stage(self, image_uuid: str, size_bytes: int, write: Callable[[Target], None]) -> str:
+        """See ImageStore. PermanentError when what was written is no whole qcow2 file of that size."""
+        draft = self._drafts / f"{checked(image_uuid)}.{uuid.uuid4()}"
         self._ssd.check()
         with os_errors(f"import image {image_uuid}"):
-            prepared.chmod(0o444)
-            prepared.rename(draft)
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        write(NewFile(draft))
+        header = read_header(draft)
+        if header.backing_file or header.virtual_size_bytes != size_bytes:
+            raise PermanentError("what was written is another disk than it was to be")
+        with os_errors(f"import image {image_uuid}"):
+            draft.chmod(0o444)
         return draft.name
 
     def publish(self, image_uuid: str, draft: str) -> None:
         """See ImageStore."""
         self._ssd.check()
         with os_errors(f"import image {image_uuid}"):
-            rename_durably(self._templates / draft, self._template(image_uuid))
+            rename_durably(self._drafts / draft, self._template(image_uuid))
 
     def drafts(self) -> Mapping[str, frozenset[str]]:
         """See ImageStore."""
         self._ssd.check()
         found: dict[str, frozenset[str]] = {}
         with os_errors("list the drafts of images"):
-            for path in self._templates.glob(".*.*"):
-                image = path.name.split(".")[1]
+            for path in self._drafts.iterdir():
+                image = path.name.partition(".")[0]
                 found[image] = found.get(image, frozenset()) | {path.name}
         return found
 
@@ -78,7 +85,7 @@ class DirectoryStore:
         """See ImageStore."""
         self._ssd.check()
         with os_errors(f"remove the drafts of image {image_uuid}"):
-            for path in self._templates.glob(f".{checked(image_uuid)}.*"):
+            for path in self._drafts.glob(f"{checked(image_uuid)}.*"):
                 path.unlink(missing_ok=True)
 
     def has_template(self, image_uuid: str) -> bool:

@@ -18,11 +18,10 @@ and is not. Of the serials root and hdd, whose kinds are known, whole disks have
 import logging
 import re
 import secrets
-import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +32,7 @@ from common.errors import PermanentError, TemporaryError
 from common.schemas.disk import HDD, ROOT, SERIAL_PATTERN, DiskKind, DiskSpec
 from common.schemas.host import StoreCapacity
 from common.settings import StorageSettings
-from common.storage import Capacities, CephSecret, Disk, RbdDisk, VmDisks, capacity_of
-from common.storage.qcow2 import read_header
+from common.storage import Capacities, CephSecret, Disk, NbdServer, RbdDisk, Target, VmDisks, capacity_of, nbd
 
 _log = logging.getLogger(__name__)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -48,7 +46,6 @@ _PATIENCE_S = 10.0
 _LOOK_EVERY_S = 0.1
 _STALL_S = 120
 """An import waits so long for one operation: an OSD that restarts is no reason to begin anew."""
-_SLOWEST_BYTES_PER_S = 2 * _MIB
 _STEPS = 128
 
 
@@ -71,15 +68,17 @@ class RbdStore:
 
     # --- templates ----------------------------------------------------------------------------------------------------
 
-    def stage(self, image_uuid: str, prepared: Path) -> str:
+    def stage(self, image_uuid: str, size_bytes: int, write: Callable[[Target], None]) -> str:
         """See ImageStore."""
-        header = read_header(prepared)
-        if header.backing_file:
-            raise PermanentError(f"image {image_uuid} has a backing file: a template must be whole")
         draft = f"template-{_checked(image_uuid)}-{secrets.token_hex(4)}"
         self._note({f"draft.{image_uuid}.{draft}": _STAGED})
-        self._hands.call(images.create, self._ssd, draft, header.virtual_size_bytes)
-        self._convert(prepared, draft, header.virtual_size_bytes)
+        self._hands.call(images.create, self._ssd, draft, size_bytes)
+        try:
+            with nbd.serve(self._for_qemu(draft)) as server:
+                write(NbdServer(server))
+        except TemporaryError as error:
+            why = self._hands.call(images.why_stuck, self._ssd)
+            raise TemporaryError(why or f"the image can't be written to the Ceph cluster: {error}") from error
         self._hands.call(images.seal, self._ssd, draft)
         return draft
 
@@ -136,28 +135,10 @@ class RbdStore:
         }
         return sorted(found)
 
-    def _convert(self, prepared: Path, draft: str, size_bytes: int) -> None:
+    def _for_qemu(self, image: str) -> str:
+        """An image of the SSDs' pool as QEMU's programs are told of it. It has no secret in it."""
         options = {"id": self._access.client, "conf": self._access.conf, **self._access.options(_STALL_S)}
-        target = f"rbd:{self._ssd}/{draft}" + "".join(f":{name}={_escaped(value)}" for name, value in options.items())
-        command = ["qemu-img", "convert", "-n", "--target-is-zero", "-W", "-m", "16", "-t", "none", "-f", "qcow2"]
-        limit_s = 2 * _STALL_S + size_bytes / _SLOWEST_BYTES_PER_S
-        try:
-            subprocess.run(
-                [*command, "-O", "raw", str(prepared), target],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=limit_s,
-                stdin=subprocess.DEVNULL,
-            )
-        except FileNotFoundError as error:
-            raise TemporaryError("qemu-img is not installed on this host") from error
-        except subprocess.TimeoutExpired as error:
-            raise TemporaryError(f"the Ceph cluster took longer than {limit_s:.0f} s to take the image") from error
-        except subprocess.CalledProcessError as error:
-            why = self._hands.call(images.why_stuck, self._ssd)
-            said = error.stderr.strip().splitlines()[-1:] or ["qemu-img failed"]
-            raise TemporaryError(why or f"the image can't be written to the Ceph cluster: {said[0][-200:]}") from error
+        return f"rbd:{self._ssd}/{image}" + "".join(f":{name}={_escaped(value)}" for name, value in options.items())
 
     # --- disks --------------------------------------------------------------------------------------------------------
 

@@ -96,15 +96,6 @@ def test_it_reads_nothing_of_the_host_but_programs_and_libraries(source: Path) -
     ]  # fmt: skip
 
 
-def test_a_key_is_given_to_it_without_a_file_on_the_host() -> None:
-    allowance = Allowance(contents={"/etc/ceph/keyring": b"the key"})
-    assert _attempts('open("/etc/ceph/keyring").read()\nopen("/etc/ceph/keyring", "a")', allowance) == [
-        "DONE the key",
-        "PermissionError Permission denied",
-    ]
-    assert _attempts('os.listdir("/etc")') == ["FileNotFoundError No such file or directory"]
-
-
 def test_no_descriptor_of_the_daemon_is_open_in_it(source: Path) -> None:
     with source.open() as file:
         os.set_inheritable(file.fileno(), True)
@@ -161,12 +152,23 @@ def test_it_has_no_network(listeners: tuple[int, str]) -> None:
                __import__("socket").socket(__import__("socket").AF_VSOCK)"""
     assert _attempts(code) == ["PermissionError Operation not permitted"] * 4
     assert _attempts('os.listdir("/")', Allowance(reads={"/socket": Path(path)}))  # even when it were there
-    # Only who is given the network has it: this is how a conversion reaches a cluster of Ceph.
-    with_network = Allowance(has_network=True)
-    assert _attempts(f'__import__("socket").create_connection(("::1", {port}), 5).close()', with_network) == [
-        "DONE None"
+
+
+def test_it_reaches_the_socket_that_it_is_given_and_no_other(listeners: tuple[int, str]) -> None:
+    """This is how a conversion writes into a disk that is no file."""
+    port, path = listeners
+    code = f"""__import__("socket").socket(1).connect("/target")
+               __import__("socket").socket(1).connect("{path}")
+               __import__("socket").create_connection(("::1", {port}), 5)
+               __import__("socket").socket(1).bind("/x")
+               __import__("socket").socket(1).listen()
+               __import__("socket").socket(16, 3)"""
+    allowance = Allowance(sockets={"/target": Path(path)})
+    assert _attempts(code, allowance) == [
+        "DONE None",
+        "FileNotFoundError No such file or directory",
+        *["PermissionError Operation not permitted"] * 4,
     ]
-    assert _attempts('open("/etc/passwd")', with_network) == ["FileNotFoundError No such file or directory"]
 
 
 def test_it_starts_no_process_and_does_not_flood_with_threads() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.storage import NewFile
 from tests.integration.ucloud_image.conftest import qemu_img, qemu_io
 from ucloud_image.qcow2 import Refused
 from ucloud_image.qcow2_tables import Contents, check_file
@@ -45,7 +46,7 @@ def _import(path: Path, target: Path) -> Contents:
     contents = _check(path)
     path.chmod(0o444)
     target.touch()
-    convert(path, target, contents)
+    convert(path, NewFile(target), contents, lambda _said: None)
     assert target.stat().st_blocks * 512 <= size_of_copy(contents)
     return contents
 

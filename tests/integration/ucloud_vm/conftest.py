@@ -14,6 +14,7 @@ from devcloud.etcd import EtcdCluster
 from devcloud.first_vm import build_image
 from devcloud.host import VmHost
 from devcloud.network import Network
+from tests.integration.common.storage.disks import stage
 from tests.integration.ucloud_vm.rig import BLANK, IMAGE, Rig
 
 
@@ -44,9 +45,9 @@ def host_rig(etcd: EtcdCluster, network: Network, tmp_path_factory: pytest.TempP
     try:
         prepared = rig.store_directory / "prepared.qcow2"
         shutil.copyfile(build_image(), prepared)
-        rig.images.publish(IMAGE, rig.images.stage(IMAGE, prepared))
+        rig.images.publish(IMAGE, stage(rig.images, IMAGE, prepared))
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(prepared), "1M"], check=True)
-        rig.images.publish(BLANK, rig.images.stage(BLANK, prepared))
+        rig.images.publish(BLANK, stage(rig.images, BLANK, prepared))
         rig.start("libvirtd")
         yield rig
     finally:

@@ -1,5 +1,6 @@
 """Looking into the disks of any store, and writing to them, as a guest would: with qemu-io."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,8 @@ from pathlib import Path
 
 from common.schemas.disk import DiskSpec
 from common.schemas.vm import Specs
-from common.storage import Disk, DiskStore, FileDisk, ImageStore
+from common.storage import Disk, DiskStore, FileDisk, ImageStore, NbdServer, NewFile, Target
+from common.storage.qcow2 import read_header
 
 IMAGE = "00000000-0000-4000-8000-00000000001a"
 OTHER_IMAGE = "00000000-0000-4000-8000-00000000001b"
@@ -60,9 +62,24 @@ def prepare(path: Path, size_mib: int = 64, pattern: int = 0xAB) -> Path:
     return path
 
 
+def stage(store: ImageStore, image: str, prepared: Path) -> str:
+    """A draft with the contents of a qcow2 file."""
+
+    def write(target: Target) -> None:
+        match target:
+            case NewFile(path):
+                shutil.copyfile(prepared, path)
+            case NbdServer(socket):
+                into = f"driver=raw,file.driver=nbd,file.server.type=unix,file.server.path={socket}"
+                options = ["-f", "qcow2", "-n", str(prepared), "--target-image-opts", into]
+                subprocess.run(["qemu-img", "convert", *options], check=True)
+
+    return store.stage(image, read_header(prepared).virtual_size_bytes, write)
+
+
 def import_image(store: ImageStore, folder: Path, image: str = IMAGE, size_mib: int = 64, pattern: int = 0xAB) -> None:
     """A template whose first 64 KiB are filled with `pattern`, made by way of a file in `folder`."""
-    store.publish(image, store.stage(image, prepare(folder / f"{image}.qcow2", size_mib, pattern)))
+    store.publish(image, stage(store, image, prepare(folder / f"{image}.qcow2", size_mib, pattern)))
 
 
 def sized(ssd_mib: int, hdd_mib: int = 0) -> tuple[DiskSpec, ...]:

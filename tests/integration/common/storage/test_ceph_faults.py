@@ -13,7 +13,7 @@ from common.settings import StorageSettings
 from common.storage.rbd import RbdStore
 from devcloud.ceph import CephCluster
 from devcloud.waiting import wait_for
-from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, prepare, qemu_io, root, sized
+from tests.integration.common.storage.disks import IMAGE, VM, holds, import_image, prepare, qemu_io, root, sized, stage
 
 TIMEOUT_S = 2
 """How long the cluster may leave one operation unanswered in these tests."""
@@ -103,7 +103,7 @@ def test_an_import_goes_on_when_the_osd_is_back(store: RbdStore, ceph: CephClust
 
     def run() -> None:
         try:
-            store.publish(image, store.stage(image, prepared))
+            store.publish(image, stage(store, image, prepared))
             said.append("done")
         except TemporaryError as error:
             said.append(error)
@@ -120,7 +120,7 @@ def test_an_import_goes_on_when_the_osd_is_back(store: RbdStore, ceph: CephClust
     if said != ["done"]:
         # It had not got to the copy yet: the next try does.
         wait_for("the draft to go", lambda: _works(lambda: store.drop_drafts(image)), 60)
-        store.publish(image, store.stage(image, prepared))
+        store.publish(image, stage(store, image, prepared))
     store.create(OTHER_VM, image, sized(512))
     assert "Pattern verification failed" not in qemu_io(root(store, OTHER_VM), "read -P 0xcd 400M 1M")
     assert store.drafts() == {}

@@ -12,9 +12,10 @@ import pytest
 
 from common.errors import PermanentError, TemporaryError
 from common.settings import StorageSettings
+from common.storage import NewFile, Target
 from common.storage.directory import DirectoryStore
 from devcloud.waiting import wait_for
-from tests.integration.common.storage.disks import file_of, sized
+from tests.integration.common.storage.disks import file_of, sized, stage
 
 IMAGE = "00000000-0000-4000-8000-00000000001a"
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
@@ -24,7 +25,7 @@ def made(path: Path) -> DirectoryStore:
     """A store with a template."""
     store = DirectoryStore(StorageSettings(ssd_directory=path))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path / "i"), "64M"], check=True)
-    store.publish(IMAGE, store.stage(IMAGE, path / "i"))
+    store.publish(IMAGE, stage(store, IMAGE, path / "i"))
     return store
 
 
@@ -194,3 +195,23 @@ def _removed(store: DirectoryStore) -> bool:
     except TemporaryError:
         return False
     return store.vms() == frozenset()
+
+
+def test_what_was_written_is_whole_and_of_the_size_that_was_said(tmp_path: Path) -> None:
+    store = DirectoryStore(StorageSettings(ssd_directory=tmp_path / "store"))
+    prepared = tmp_path / "a.qcow2"
+    (tmp_path / "secret").write_bytes(bytes(1024 * 1024))
+    backing = ["-F", "raw", "-b", str(tmp_path / "secret")]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(prepared)], check=True)
+    with pytest.raises(PermanentError, match="another disk than it was to be"):
+        stage(store, IMAGE, prepared)
+    prepared.write_text("no disk")
+
+    def write(target: Target) -> None:
+        assert isinstance(target, NewFile)
+        shutil.copyfile(prepared, target.path)
+
+    with pytest.raises(PermanentError, match="not a qcow2 file"):
+        store.stage(IMAGE, 1024, write)
+    assert store.templates() == frozenset()
+    assert (tmp_path / "store/templates/.drafts").stat().st_mode & 0o777 == 0o700

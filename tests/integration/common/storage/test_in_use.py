@@ -11,7 +11,7 @@ import pytest
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
 from devcloud.waiting import wait_for
-from tests.integration.common.storage.disks import sized
+from tests.integration.common.storage.disks import sized, stage
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 IMAGE = "00000000-0000-4000-8000-00000000001a"
@@ -22,7 +22,7 @@ def store(tmp_path: Path) -> DirectoryStore:
     """A store with a VM that has two disks."""
     store = DirectoryStore(StorageSettings(ssd_directory=tmp_path / "ssd", hdd_directory=tmp_path / "hdd"))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "ssd/i"), "1M"], check=True)
-    store.publish(IMAGE, store.stage(IMAGE, tmp_path / "ssd/i"))
+    store.publish(IMAGE, stage(store, IMAGE, tmp_path / "ssd/i"))
     store.create(VM, IMAGE, sized(2, 2))
     return store
 

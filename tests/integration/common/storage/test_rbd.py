@@ -195,9 +195,10 @@ _IMPORT = """
 import sys, pathlib
 from common.settings import StorageSettings
 from common.storage.rbd import RbdStore
+from tests.integration.common.storage.disks import stage
 store = RbdStore(StorageSettings.model_validate_json(sys.argv[1]))
 print("go", flush=True)
-store.publish(sys.argv[2], store.stage(sys.argv[2], pathlib.Path(sys.argv[3])))
+store.publish(sys.argv[2], stage(store, sys.argv[2], pathlib.Path(sys.argv[3])))
 """
 
 
@@ -209,7 +210,8 @@ def test_an_import_killed_at_any_point_leaves_no_half_template(
     image = str(uuid.uuid4())
     for attempt in range(4):
         arguments = [rbd_settings.model_dump_json(), image, str(prepared)]
-        with subprocess.Popen([sys.executable, "-c", _IMPORT, *arguments], stdout=subprocess.PIPE) as process:
+        command = [sys.executable, "-c", _IMPORT, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[4]) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == b"go\n"
             threading.Event().wait(0.2 + 0.15 * attempt)
