@@ -14,10 +14,14 @@ from ucloud_vm.steps import Action, Observation
 
 
 class Permit(Protocol):
-    """Says whether guests may run here now; see permit.py."""
+    """Says whether guests may run here now, or lose a disk; see permit.py."""
 
     def check_start(self, vm_uuid: str, epoch: int, *, ha: bool) -> None:
         """TemporaryError unless the guest of a VM may be started."""
+        ...
+
+    def check_removal(self, vm_uuid: str, serial: str) -> None:
+        """TemporaryError unless a disk of a VM may be removed."""
         ...
 
     def check_resume(self, *, ha: bool) -> None:
@@ -47,6 +51,8 @@ class HaDriver:
                 return
             case steps.Start(epoch):
                 self._permit.check_start(name, epoch, ha=self._marks.is_ha(name))
+            case steps.RemoveDisk(serial):
+                self._permit.check_removal(name, serial)
             case steps.Resume():
                 self._permit.check_resume(ha=self._marks.is_ha(name))
         self._driver.apply(name, action)

@@ -1,4 +1,4 @@
-"""Whether a guest may run here now, looked at right before it is started or resumed: as late as can be.
+"""Whether a guest may run here now, or lose a disk, looked at right before that is done: as late as can be.
 
 What a daemon knows may be old: it may have been stopped for a minute between two lines, and its caches don't tell while
 its host is cut off. Meanwhile the VM may have been placed on another host. So etcd is asked once more. What happens
@@ -30,13 +30,27 @@ class Permit:
         # In this order: once there is no verdict, and the lease holds after the second look, the placement stands.
         if self._store.get(keys.verdict(self._host)):
             raise TemporaryError(GIVEN_UP)
-        entry = self._store.get(keys.placement(self._host, vm_uuid))
-        placement = Placement.read(entry.key, entry.value) if entry else None
+        placement = self._placement(vm_uuid)
         if placement is None or (placement.epoch, placement.role) != (epoch, Role.RUN):
             raise TemporaryError(NOT_ORDERED_NOW)
         self.check_resume(ha=ha)
+
+    def check_removal(self, vm_uuid: str, serial: str) -> None:
+        """TemporaryError unless a disk of a VM is surely wanted no more.
+
+        Where hosts share a store, it may have been made by another one, which the VM has moved to since this host last
+        heard of it. No serial is ever wanted again, so what is true once stays so.
+        """
+        placement = self._placement(vm_uuid)
+        wanted = {disk.serial for disk in placement.request.specs.disks} if placement else set()
+        if placement is None or placement.role is not Role.RUN or serial in wanted:
+            raise TemporaryError(NOT_ORDERED_NOW)
 
     def check_resume(self, *, ha: bool) -> None:
         """TemporaryError unless a guest may run on here."""
         if ha and self._lifeline and not self._lifeline.is_in_touch(self._ttl_s):
             raise TemporaryError(LOST_TOUCH)
+
+    def _placement(self, vm_uuid: str) -> Placement | None:
+        entry = self._store.get(keys.placement(self._host, vm_uuid))
+        return Placement.read(entry.key, entry.value) if entry else None

@@ -36,10 +36,15 @@ class Office:
 
     def __init__(self) -> None:
         self.permits = True
-        self.asked: list[tuple[int, bool] | bool] = []
+        self.asked: list[tuple[int, bool] | bool | str] = []
 
     def check_start(self, vm_uuid: str, epoch: int, *, ha: bool) -> None:
         self.asked.append((epoch, ha))
+        if not self.permits:
+            raise TemporaryError("no")
+
+    def check_removal(self, vm_uuid: str, serial: str) -> None:
+        self.asked.append(serial)
         if not self.permits:
             raise TemporaryError("no")
 
@@ -62,6 +67,16 @@ def office() -> Office:
 @pytest.fixture
 def driver(machine: Machine, office: Office, tmp_path: Path) -> HaDriver:
     return HaDriver(machine, HaMarks(tmp_path), office)
+
+
+def test_a_disk_is_removed_with_permission_alone(driver: HaDriver, machine: Machine, office: Office) -> None:
+    office.permits = False
+    with pytest.raises(TemporaryError):
+        driver.apply(VM, steps.RemoveDisk("0123abcd"))
+    assert machine.taken == []
+    office.permits = True
+    driver.apply(VM, steps.RemoveDisk("0123abcd"))
+    assert (machine.taken, office.asked) == ([steps.RemoveDisk("0123abcd")], ["0123abcd", "0123abcd"])
 
 
 def test_a_mark_is_seen_and_goes_with_the_domain(driver: HaDriver, machine: Machine) -> None:
