@@ -6,13 +6,14 @@ Each function that changes specs takes those that are and returns the new ones, 
 from collections.abc import Mapping
 
 from common.schemas.disk import HDD, MOST_DISKS, ROOT, DiskKind, DiskSpec, new_serial, sum_mib
+from common.schemas.image import Firmware
 from common.schemas.size import human_size
 from common.schemas.vm import Specs
 from ucloud_api import models
 from ucloud_api.problems import ApiProblem, FieldProblem, not_found
 
 
-def specs_of(wanted: models.SpecsIn) -> Specs:
+def specs_of(wanted: models.SpecsIn, firmware: Firmware = Firmware.BIOS) -> Specs:
     """The specs of a new VM. Its root disk and its first HDD are called as hosts of earlier versions call them."""
     sizes = [(DiskKind.SSD, size_mib) for size_mib in wanted.ssd] + [
         (DiskKind.HDD, size_mib) for size_mib in wanted.hdd
@@ -23,7 +24,7 @@ def specs_of(wanted: models.SpecsIn) -> Specs:
         known = {DiskKind.SSD: ROOT, DiskKind.HDD: HDD}[kind]
         serial = new_serial(taken) if known in taken else known
         disks.append(DiskSpec(kind=kind, size_mib=size_mib, serial=serial))
-    return Specs(cpu=wanted.cpu, ram_mib=wanted.ram, disks=tuple(disks))
+    return Specs(cpu=wanted.cpu, ram_mib=wanted.ram, disks=tuple(disks), firmware=firmware)
 
 
 def resized(specs: Specs, sizes: Mapping[str, int]) -> Specs:

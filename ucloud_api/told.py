@@ -155,7 +155,7 @@ def _show(value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case Part():
-            parts = value.model_dump(exclude={"disks"})  # which their sums tell of
+            parts = value.model_dump(exclude={"disks", "firmware"})  # the one by their sums, the other is the image's
             return " ".join(_field(name, each) for name, each in parts.items() if each is not None)
         case dict():
             return " ".join(f"{name}={_show(each)}" for name, each in value.items()) or "none"

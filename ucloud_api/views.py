@@ -154,6 +154,7 @@ def specs(record: Specs) -> models.SpecsOut:
         ram=format_size(record.ram_mib),
         ssd=format_size(record.ssd_mib),
         hdd=format_size(record.hdd_mib),
+        firmware=record.firmware,
     )
 
 

@@ -108,7 +108,7 @@ def _specs(wanted: models.SpecsIn, image: ImageRequest, status: ImageStatus) -> 
     for field, has_mib in (("ssd", wanted.ssd[0]), ("ram", wanted.ram)):
         if has_mib < needs[field]:
             raise _too_small(field, image.name, needs[field])
-    return specs_of(wanted)
+    return specs_of(wanted, image.firmware)
 
 
 def _too_small(field: str, image_name: str, least_mib: int) -> ApiProblem:

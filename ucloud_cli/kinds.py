@@ -322,6 +322,7 @@ VM = Kind(
             f"{disk['serial']:8}  {disk['kind']}  {size(disk['size'])}" for disk in vm.get("disks", ())
         ),
         "restart": lambda vm: "needed: it was resized" if vm.get("restart_needed") else "",
+        "firmware": lambda vm: vm["specs"].get("firmware"),
         "image": lambda vm: f"{vm['image_name'] or '(deleted)'}  {vm['image']}",
         "addresses": lambda vm: " ".join(vm["addresses"]),
         "networks": lambda vm: "\n".join(map(_port, vm.get("ports", ()))),

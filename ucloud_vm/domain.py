@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from common.errors import PermanentError
 from common.guests import DOMAIN_PREFIX
 from common.schemas.disk import HDD, MOST_DISKS, ROOT
+from common.schemas.image import Firmware
 from common.schemas.network import METADATA_V6, NOCLOUD
 from common.schemas.port import MOST_PORTS, PortId
 from common.schemas.vm import Specs
@@ -28,6 +29,9 @@ NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
 NAMESPACE_PREFIX = "ucloud"
 NAME_PREFIX = DOMAIN_PREFIX
 SEED_TARGET = "vdc"
+UEFI = "/usr/share/ovmf/OVMF.fd"
+"""Of Debian's package ovmf. As a ROM it needs no file for its variables, which would have to follow the guest wherever
+it goes: it boots what is at the place for removable media, /EFI/BOOT/BOOTX64.EFI."""
 _TARGETS = tuple(f"vd{letter}" for letter in "abdefghijk")
 """Of disks. That of one that was plugged in is free again only when its guest has let go of it."""
 _OLD_SERIALS = {"vda": ROOT, "vdb": HDD}
@@ -60,7 +64,7 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     _text(domain, "memory", str(machine.specs.ram_mib), unit="MiB")
     _text(domain, "vcpu", str(machine.specs.cpu))
     _add_identity(domain, machine)
-    _add_platform(domain, accelerator)
+    _add_platform(domain, accelerator, machine.specs.firmware)
     devices = ET.SubElement(domain, "devices")
     for (serial, disk), target in zip(machine.disks.items(), _TARGETS, strict=False):
         devices.append(_disk(disk, serial, target))
@@ -192,6 +196,8 @@ def read_mark(metadata_xml: str) -> Mark | None:
     epoch = said.pop("epoch", None)
     if epoch is None:
         return None
+    if firmware := element.get("firmware"):
+        said["firmware"] = firmware
     if disks := element.get("disks"):
         fields = (disk.split(":") for disk in disks.split())
         said["disks"] = [dict(zip(("serial", "kind", "size_mib"), disk, strict=False)) for disk in fields]
@@ -235,9 +241,11 @@ def _add_identity(domain: ET.Element, machine: Machine) -> None:
         _text(system, "entry", _SEED, name="serial")
 
 
-def _add_platform(domain: ET.Element, accelerator: Accelerator) -> None:
+def _add_platform(domain: ET.Element, accelerator: Accelerator, firmware: Firmware) -> None:
     os = ET.SubElement(domain, "os")
     _text(os, "type", "hvm", arch="x86_64", machine="q35")
+    if firmware is Firmware.UEFI:
+        _text(os, "loader", UEFI, readonly="yes", type="rom")
     ET.SubElement(os, "boot", dev="hd")
     ET.SubElement(os, "smbios", mode="sysinfo")
     features = ET.SubElement(domain, "features")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, StringConstraints, computed_field, model_validator
 
 from common.schemas.disk import HDD, MOST_DISKS, ROOT, DiskKind, DiskSpec, sum_mib
-from common.schemas.image import DEFAULT_STORE, StoreName
+from common.schemas.image import DEFAULT_STORE, Firmware, StoreName
 from common.schemas.owner import OwnerName
 from common.schemas.port import Port
 from common.schemas.record import Part, Record
@@ -98,6 +98,7 @@ class Specs(Part):
     cpu: Annotated[int, Field(ge=1, le=512)]
     ram_mib: Annotated[int, Field(ge=64, le=64 * 1024 * 1024)]
     disks: Annotated[tuple[DiskSpec, ...], Field(min_length=1, max_length=MOST_DISKS)]
+    firmware: Firmware = Firmware.BIOS
 
     @classmethod
     def of(cls, cpu: int, ram_mib: int, ssd_mib: int, hdd_mib: int = 0) -> Self:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticCustomError
 
 from common.schemas import size
 from common.schemas.disk import MOST_DISKS
-from common.schemas.image import ImageName
+from common.schemas.image import Firmware, ImageName
 from common.schemas.owner import OwnerName
 from common.schemas.port import MOST_PORTS
 from common.schemas.ssh_key import MOST_KEY_CHARACTERS, MOST_SSH_KEYS
@@ -177,6 +177,7 @@ class SpecsOut(Out):
     ram: SizeOut
     ssd: SizeOut
     hdd: SizeOut
+    firmware: Annotated[Firmware, Field(description="That of its image when it was made: BIOS or UEFI.")]
 
 
 class EventOut(Out):

@@ -9,12 +9,14 @@ import pytest
 
 from common.errors import PermanentError
 from common.schemas.disk import MOST_DISKS, DiskKind, DiskSpec
+from common.schemas.image import Firmware
 from common.schemas.vm import Specs
 from common.storage import CephSecret, FileDisk, RbdDisk
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.destination import Files
 from ucloud_vm.domain import (
     NAMESPACE,
+    UEFI,
     Mark,
     Plugged,
     disk_caches,
@@ -95,6 +97,17 @@ def test_a_domain_without_the_specs_is_ours_all_the_same(metadata: str) -> None:
 
 def test_another_kind_of_domain_than_the_accelerators() -> None:
     assert ET.fromstring(to_xml(MACHINE, Accelerator.TCG, "test")).get("type") == "test"  # noqa: S314 - our own
+
+
+def test_the_firmware_is_the_images_and_is_kept_in_the_mark() -> None:
+    assert describe().find("os/loader") is None
+    uefi = replace(MACHINE, specs=MACHINE.specs.model_copy(update={"firmware": Firmware.UEFI}))
+    loader = describe(uefi).find("os/loader")
+    assert loader is not None
+    assert (loader.text, loader.attrib) == (UEFI, {"readonly": "yes", "type": "rom"})
+    metadata = describe(uefi).find(f"./metadata/{{{NAMESPACE}}}vm")
+    assert metadata is not None
+    assert read_mark(ET.tostring(metadata, encoding="unicode")) == Mark(7, uefi.specs)
 
 
 @pytest.mark.parametrize(("accelerator", "kind", "cpu"), [(Accelerator.TCG, "qemu", "maximum")])
