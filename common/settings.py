@@ -289,8 +289,7 @@ class StorageSettings(_Section):
     rbd_conf: Path = Path("/etc/ceph/ceph.conf")
     """How the Ceph is reached. Readable for QEMU's user, too."""
     rbd_client: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "ucloud"
-    """As whom, without `client.`; it has the profile `rbd` of the monitors, and that of the managers and OSDs for the
-    pools."""
+    """As whom, without `client.`; it has the profile `rbd` of monitors, and, for the pools, of managers and OSDs."""
     rbd_keyring: Path | None = None
     """The file with its key; empty: `/etc/ceph/ceph.client.<rbd_client>.keyring`."""
     rbd_ssd_pool: PoolName = "ssd"
