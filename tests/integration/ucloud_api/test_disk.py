@@ -38,7 +38,7 @@ def charged(world: World, uuid: str, owner: str = "admin") -> Amounts:
 def test_a_vm_is_made_with_several_disks(api: FlaskClient, world: World) -> None:
     vm = made(api, ssd=["10GiB", 20], hdd=["512MiB"])
     assert [(disk["kind"], disk["size"]) for disk in vm["disks"]] == [("ssd", 10), ("ssd", 20), ("hdd", "512MiB")]
-    assert vm["specs"] == {"cpu": 1, "ram": 1, "ssd": 30, "hdd": "512MiB"}
+    assert vm["specs"] == {"cpu": 1, "ram": 1, "ssd": 30, "hdd": "512MiB", "firmware": "BIOS"}
     assert [disk["serial"] for disk in vm["disks"]] == [
         disk.serial for disk in world.request_of(vm["uuid"]).specs.disks
     ]
