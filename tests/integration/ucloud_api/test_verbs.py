@@ -136,7 +136,7 @@ def test_a_resize_waits_for_a_restart_or_for_room_and_says_so(api: FlaskClient, 
     uuid = create(api)
     bring_to(api, world, uuid, Actual.RUNNING)
     resized = api.patch(f"/v1/vm/{uuid}", json={"specs": {"ram": 4, "hdd": "512MiB"}})
-    assert resized.get_json()["specs"] == {"cpu": 2, "ram": 4, "ssd": 10, "hdd": "512MiB"}
+    assert resized.get_json()["specs"] == {"cpu": 2, "ram": 4, "ssd": 10, "hdd": "512MiB", "firmware": "BIOS"}
     world.report(uuid, Actual.PENDING, host="-", epoch=0, reason="host h1 has not another 3 GiB RAM free")
 
     def shown(field: str, value: object) -> None:

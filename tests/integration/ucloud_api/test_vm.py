@@ -45,7 +45,7 @@ def test_a_new_vm_can_be_read_at_once_by_every_worker(api: FlaskClient, world: W
         "uuid": vm["uuid"],
         "name": "web",
         "owner": "admin",
-        "specs": {"cpu": 2, "ram": "512MiB", "ssd": 10, "hdd": 0},
+        "specs": {"cpu": 2, "ram": "512MiB", "ssd": 10, "hdd": 0, "firmware": "BIOS"},
         "disks": [{"serial": "root", "kind": "ssd", "size": 10}],
         "image": image,
         "image_name": vm["image_name"],

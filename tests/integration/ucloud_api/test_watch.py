@@ -342,6 +342,7 @@ def test_it_describes_itself(served: DaemonProcess) -> None:
     below_a_vm = ("log", "screenshot", "console", "start", "stop", "suspend", "resume", "reboot", "migrate", "why")
     assert set(document["paths"]) == {
         *(f"/v1/{each}" for each in ("session", *with_uuids, "host", "user", "project", "file", "rebalance", "doctor")),
+        "/v1/image-store",
         *things,
         *("/v1/vm/{uuid}/port", "/v1/vm/{uuid}/port/{id}"),
         *("/v1/vm/{uuid}/disk", "/v1/vm/{uuid}/disk/{serial}"),
