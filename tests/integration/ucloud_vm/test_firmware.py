@@ -14,7 +14,8 @@ from tests.integration.common.storage.disks import stage
 from tests.integration.ucloud_vm.pair import Pair, Vm, boot, wait_beat
 from tests.integration.ucloud_vm.rig import Rig
 
-SPECS = Specs.of(cpu=1, ram_mib=160, ssd_mib=128).model_copy(update={"firmware": Firmware.UEFI})
+SPECS = Specs.of(cpu=1, ram_mib=256, ssd_mib=128).model_copy(update={"firmware": Firmware.UEFI})
+"""With less memory its boot loader has no place for the kernel."""
 PARTITIONS = "label: dos\nstart=1MiB, size=24MiB, type=ef, bootable\nstart=25MiB, type=83\n"
 """Those of the guest's image, but ending where its disk ends: else UEFI takes none of them for one."""
 
