@@ -135,7 +135,7 @@ def test_files_that_were_worked_on_are_imported(tmp_path: Path, make: Callable[[
 
 
 def _encrypted(path: Path) -> None:
-    """An encrypted file. qemu-img gives up where it can't tell how long the processor took, as now and then it can't."""
+    """An encrypted file. qemu-img gives up where it can't tell how long the processor took, as happens."""
     options = ["--object", "secret,id=key,data=abc", "-o", "encrypt.format=luks,encrypt.key-secret=key"]
     command = ["qemu-img", "create", "-q", "-f", "qcow2", *options, str(path), "1M"]
     assert any(subprocess.run(command, check=False).returncode == 0 for _ in range(10))
