@@ -13,8 +13,8 @@ from flask import g, request
 from common import keys
 from common.cache import Cache, Cached
 from common.schemas.owner import project_owner
-from common.schemas.project import MemberRole, stronger
 from common.schemas.record import Record
+from common.schemas.role import MemberRole, stronger
 from common.schemas.user import Account, Session, Source
 from common.throttle import network_of
 from ucloud_api import directory
@@ -86,7 +86,7 @@ def authenticate() -> None:
 def caller_of(state: State, account: Account) -> Caller:
     """The user of an account, with what it may do now."""
     roles = dict(state.memberships.of(account.name))
-    for project, role in extra_memberships(account).items():
+    for project, role in extra_memberships(account, state.projects).items():
         owner = project_owner(project)
         roles[owner] = stronger(role, roles.get(owner, role))
     return Caller(account.name, account.is_admin, roles)

@@ -1,7 +1,7 @@
 """What LDAP says of users while they are logged in, and whose ssh keys it has.
 
-An account of LDAP follows the directory: who is gone there is logged out, and who is no admin there any more is none
-here, as soon as an answer is too old (`[ldap] refresh_s`) and another one is needed.
+An account of LDAP follows the directory: who is gone there is logged out, and who is no admin there any more, or in no
+group of a project, is so here, as soon as an answer is too old (`[ldap] refresh_s`) and another one is needed.
 """
 
 import hashlib
@@ -42,9 +42,11 @@ def current(state: State, account: Account) -> Account | None:
 
 def as_said(state: State, account: Account, person: Person) -> Account:
     """The account with the rights that the directory gives."""
-    if not says_who_is_admin(state, account) or account.is_admin == person.is_admin:
-        return account
-    return account.model_copy(update={"is_admin": person.is_admin, "generation": account.generation + 1})
+    rights: dict[str, object] = {"memberships": state.project_groups.memberships(person.groups)}
+    if says_who_is_admin(state, account):
+        rights["is_admin"] = person.is_admin
+    said = account.model_copy(update=rights)
+    return account if said == account else said.model_copy(update={"generation": account.generation + 1})
 
 
 def told_by_directory(state: State, before: Account | None, after: Account) -> Step:

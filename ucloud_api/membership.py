@@ -3,9 +3,11 @@
 import threading
 from collections.abc import Callable, Mapping
 
+from common import keys
 from common.cache import Cache
 from common.schemas.owner import project_owner
-from common.schemas.project import MemberRole, Project
+from common.schemas.project import Project
+from common.schemas.role import MemberRole
 from common.schemas.user import Account
 
 
@@ -46,6 +48,6 @@ class Memberships:
         return self._changed_at.get(user, 0)
 
 
-def extra_memberships(_account: Account) -> Mapping[str, MemberRole]:
-    """What else than their records puts a user into projects, by their names: nothing yet."""
-    return {}
+def extra_memberships(account: Account, projects: Cache[Project]) -> Mapping[str, MemberRole]:
+    """The projects that groups of the directory put a user into, by their names: those that there are."""
+    return {name: role for name, role in account.memberships.items() if projects.get(keys.project(name))}

@@ -10,7 +10,8 @@ import pyotp
 import requests
 
 from common.errors import ConfigurationError, TooManyTries
-from common.settings import OtpSettings, read_secret
+from common.settings import read_secret
+from common.settings.identity import OtpSettings
 from ucloud_api.problems import ApiProblem, unavailable
 
 _log = logging.getLogger(__name__)

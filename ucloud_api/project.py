@@ -14,7 +14,8 @@ from common import admission, keys
 from common.admission import Step
 from common.errors import Conflict
 from common.schemas.owner import project_owner
-from common.schemas.project import MOST_MEMBERS, MemberRole, Project
+from common.schemas.project import MOST_MEMBERS, Project
+from common.schemas.role import MemberRole
 from common.schemas.user import Amounts
 from common.store import Listing, Put, absent, present
 from ucloud_api import models

@@ -14,7 +14,7 @@ from prometheus_client import Counter
 
 from common import keys
 from common.cache import Cache, Cached
-from common.directory import Users
+from common.directory import ProjectGroups, Users
 from common.errors import Unavailable
 from common.events import EventLog
 from common.health import Health
@@ -102,6 +102,7 @@ class State:
         self.users = Users(self.store, configuration.ldap)
         self.otp = OtpClient(configuration.otp)
         self.guard = Guard()
+        self.project_groups = ProjectGroups(configuration.ldap.project_groups)
         self.memberships = Memberships(self.projects, lambda user: self.hub.tell("account", user))
         self.rights_caches = (self.accounts, self.projects)
         self.index = HostIndex(self.placements)

@@ -7,7 +7,8 @@ LDAP. What LDAP said is kept in etcd for the time when it does not answer; passw
 from common.directory.directory import Directory
 from common.directory.embedded import EmbeddedDirectory
 from common.directory.ldap import LdapDirectory
+from common.directory.project_groups import ProjectGroups
 from common.directory.remembered import RememberedDirectory
 from common.directory.users import Users
 
-__all__ = ["Directory", "EmbeddedDirectory", "LdapDirectory", "RememberedDirectory", "Users"]
+__all__ = ["Directory", "EmbeddedDirectory", "LdapDirectory", "ProjectGroups", "RememberedDirectory", "Users"]

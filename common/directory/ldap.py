@@ -25,10 +25,12 @@ from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
 from common.directory.embedded import is_name
+from common.directory.names import parts
 from common.errors import ConfigurationError, InvalidValue, Unavailable
 from common.schemas.directory import Group, Person
 from common.schemas.ssh_key import MOST_SSH_KEYS, parse_ssh_key
-from common.settings import LdapSettings, read_secret
+from common.settings import read_secret
+from common.settings.identity import LdapSettings
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -74,7 +76,7 @@ class LdapDirectory:
         self._settings = settings
         self._now = now
         self._monotonic_s = monotonic_s
-        self._admin_group = _parts(settings.admin_group) if settings.admin_group else None
+        self._admin_group = parts(settings.admin_group) if settings.admin_group else None
         if settings.admin_group and not self._admin_group:
             raise ConfigurationError("[ldap] admin_group: is no DN (RFC 4514)")
         for name, text in (("user_filter", self._user_filter("x")), ("group_filter", self._group_filter("x", "cn=x"))):
@@ -204,7 +206,7 @@ class LdapDirectory:
         if entry is None:
             return None
         groups = tuple(_group(dn) for dn in self._groups(connection, name, entry))
-        is_admin = self._admin_group is not None and any(_parts(each.dn) == self._admin_group for each in groups)
+        is_admin = self._admin_group is not None and any(parts(each.dn) == self._admin_group for each in groups)
         ssh_keys = _ssh_keys(name, entry.texts(self._settings.ssh_key_attribute))
         return Person(name=name, is_admin=is_admin, groups=groups, ssh_keys=ssh_keys, read_at=self._now())
 
@@ -259,9 +261,9 @@ class LdapDirectory:
         return f"(&{who}({self._settings.name_attribute}={escape_filter_chars(name)}))"
 
     def _group_filter(self, name: str, dn: str) -> str:
-        parts = {"{dn}": escape_filter_chars(dn), "{name}": escape_filter_chars(name)}
+        values = {"{dn}": escape_filter_chars(dn), "{name}": escape_filter_chars(name)}
         # In one go: what is put in is not looked at for further ones.
-        return _PLACES.sub(lambda place: parts[place[0]], self._settings.group_filter)
+        return _PLACES.sub(lambda place: values[place[0]], self._settings.group_filter)
 
 
 def _ssh_keys(name: str, lines: list[str]) -> tuple[str, ...]:
@@ -281,11 +283,3 @@ def _group(dn: str) -> Group:
     except (LDAPInvalidDnError, ValueError):
         name = dn
     return Group(dn=dn, name=name)
-
-
-def _parts(dn: str) -> tuple[tuple[str, str], ...] | None:
-    """A DN in a form by which it is compared: attributes and values in lower case. None where it is no DN."""
-    try:
-        return tuple((attribute.lower(), value.lower()) for attribute, value, _ in parse_dn(dn, strip=True))
-    except LDAPInvalidDnError:
-        return None

@@ -9,10 +9,10 @@ from common.directory.ldap import LdapDirectory
 from common.directory.remembered import RememberedDirectory
 from common.errors import MalformedRecord, Unavailable
 from common.lockout import Lockout
-from common.schemas.directory import Group, Person
+from common.schemas.directory import Person
 from common.schemas.ssh_key import unique
 from common.schemas.user import Account, Source
-from common.settings import LdapSettings
+from common.settings.identity import LdapSettings
 from common.store import Store
 
 _log = logging.getLogger(__name__)
@@ -47,6 +47,10 @@ class Users:
             return None
         return person.model_copy(update={"ssh_keys": unique((*added_keys(self._store, name), *person.ssh_keys))})
 
+    def may_use(self, user: str) -> bool:
+        """Whether there is such a user, who may use the cloud; Unavailable. Not where its records can't be read."""
+        return self._readable(user) is not None
+
     def public_keys(self, user: str) -> tuple[str, ...]:
         """The public ssh keys that let a user in, those of the directory and those added here; Unavailable.
 
@@ -54,11 +58,6 @@ class Users:
         """
         person = self._readable(user)
         return person.ssh_keys if person else ()
-
-    def groups(self, user: str) -> tuple[Group, ...]:
-        """The groups of the directory that a user is in; Unavailable."""
-        person = self._readable(user)
-        return person.groups if person else ()
 
     def check_password(self, user: str, password: str, address: str) -> bool:
         """Whether `user` may use the cloud and this is its password, as somebody at an IP address says.

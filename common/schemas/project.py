@@ -1,35 +1,14 @@
 """A project: users who have things together, and a quota for what these take."""
 
 from datetime import datetime
-from enum import StrEnum
 
 from common.schemas.owner import ProjectName, UserName, project_owner
 from common.schemas.record import Record
+from common.schemas.role import MemberRole
 from common.schemas.user import Quota
 
 MOST_MEMBERS = 256
 """Of a project: all of them are in one record."""
-
-
-class MemberRole(StrEnum):
-    """What a member of a project may do."""
-
-    OWNER = "owner"
-    """All that a member may, say who is in it, and delete it."""
-    MEMBER = "member"
-    """See, make, change and delete its things, and use its consoles."""
-    READER = "reader"
-    """See its things."""
-
-    @property
-    def may_change(self) -> bool:
-        """Whether it may do more with things than see them."""
-        return self is not MemberRole.READER
-
-
-def stronger(one: MemberRole, other: MemberRole) -> MemberRole:
-    """The one of two roles that may do more."""
-    return min(one, other, key=list(MemberRole).index)
 
 
 class Project(Record):

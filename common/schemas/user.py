@@ -10,8 +10,9 @@ from typing import Annotated
 from pydantic import Field
 
 from common.schemas.otp import OtpName
-from common.schemas.owner import UserName
+from common.schemas.owner import ProjectName, UserName
 from common.schemas.record import Part, Record
+from common.schemas.role import MemberRole
 from common.schemas.vm import Specs
 
 _Count = Annotated[int, Field(ge=0, le=2**50)]
@@ -62,6 +63,8 @@ class Account(Record):
     source: Source = Source.EMBEDDED
     is_admin: bool = False
     """Sees and changes what others own, the hosts and the accounts."""
+    memberships: dict[ProjectName, MemberRole] = Field(default={})
+    """The projects, by their names, that groups of the directory put the user into; there may be no such project."""
     enabled: bool = True
     quota: Quota | None = None
     """The most that may be charged to it; None: there is no limit."""

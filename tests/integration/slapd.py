@@ -13,7 +13,7 @@ from typing import Any
 import ldap3
 import pytest
 
-from common.settings import LdapSettings
+from common.settings.identity import LdapSettings
 from devcloud import processes
 from devcloud.waiting import wait_for
 

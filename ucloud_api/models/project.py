@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from common.schemas.owner import ProjectName, UserName
-from common.schemas.project import MemberRole
+from common.schemas.role import MemberRole
 from ucloud_api.models.shared import USER_NAME, In, Out
 from ucloud_api.models.user import Quota, QuotaIn
 

@@ -13,15 +13,16 @@ from flask.testing import FlaskClient
 from common import keys
 from common.schemas.directory import Person as PersonOfLdap
 from common.schemas.user import Account, Source
-from common.settings import ApiSettings, EtcdSettings, LdapSettings, OtpSettings, Settings
+from common.settings import ApiSettings, EtcdSettings, Settings
+from common.settings.identity import LdapSettings, OtpSettings
 from common.store import Store
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
-from tests.integration.slapd import ADMINS, PEOPLE, Slapd
+from tests.integration.slapd import ADMINS, GROUPS, PEOPLE, Slapd
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer, Person
 from ucloud_api.app import create_app
-from ucloud_api.auth import Caller
+from ucloud_api.auth import Caller, caller_of, find_session
 from ucloud_api.permit import Permit
 from ucloud_api.sessions import digest
 from ucloud_api.state import State
@@ -206,6 +207,46 @@ def test_without_a_group_of_admins_they_are_made_here(start: Start, world: World
     assert api.get("/v1/host", headers=header).status_code == 200
     last = api.patch("/v1/user/boss", json={"enabled": False}, headers=boss)
     assert last.get_json()["type"] == "urn:ucloud:problem:last-admin", "one who needs no LDAP stays"
+
+
+def test_groups_put_users_into_projects_and_out_of_them(start: Start, slapd: Slapd, store: Store) -> None:
+    member, owner = (slapd.add_group(f"cloud-web-{role}", ANN) for role in ("member", "owner"))
+    slapd.add_group("cloud-none-owner", ANN)
+    api = start(refresh_s=1, project_groups=f"cn=cloud-{{project}}-{{role}},{GROUPS}")
+    root, header = log_in(api, "root"), log_in(api, "ann")
+
+    def roles() -> dict[str, str]:
+        items = api.get("/v1/project", headers={**header, "Cache-Control": "no-cache"}).get_json()["items"]
+        return {each["name"]: each["role"] for each in items}
+
+    assert roles() == {}, "there is no project"
+    assert api.post("/v1/project", json={"name": "web"}, headers=root).status_code == 201
+    assert roles() == {"web": "owner"}
+    invited = api.post("/v1/project/web/member", json={"user": "ann", "role": "reader"}, headers=header)
+    assert invited.status_code == 201, "an owner says who is in it"
+    assert api.get("/v1/project/none", headers=header).status_code == 404
+    network = {"name": "lan", "owner": "project:web"}
+    assert api.post("/v1/network", json=network, headers=header).status_code == 201
+
+    state = api.application.extensions["ucloud"]
+    session_key = keys.session(digest(header["Authorization"].removeprefix("Bearer ")))
+    found = find_session(state, session_key)
+    assert found
+    stream = Permit(session_key, caller_of(state, found[1]), datetime.now(UTC) + timedelta(hours=1))
+    assert stream.holds(state)
+    since = state.rights_since("ann")
+    slapd.remove(owner)
+    wait_for("the end of streams", lambda: not stream.holds(state), 10)
+    wait_for("a member", lambda: roles() == {"web": "member"}, 10)
+    assert state.rights_since("ann") > since
+    slapd.remove(member)
+    wait_for("what the project's own record says", lambda: roles() == {"web": "reader"}, 10)
+    assert api.post("/v1/network", json={**network, "name": "wan"}, headers=header).status_code == 403
+    events = api.get("/v1/user/ann/events", headers=header).get_json()["items"]
+    assert [event["what"] for event in events[-2:]] == [
+        "memberships: none=owner web=owner -> none=owner web=member (as LDAP says)",
+        "memberships: none=owner web=member -> none=owner (as LDAP says)",
+    ]
 
 
 # --- when something is away -------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from flask.testing import FlaskClient
 
 from common import keys
 from common.schemas.image import ImageRequest
-from common.schemas.project import MemberRole, Project
+from common.schemas.project import Project
+from common.schemas.role import MemberRole
 from common.schemas.user import Quota
 from common.store import Store
 from tests.integration.daemons import DaemonProcess

@@ -17,7 +17,8 @@ from flask.testing import FlaskClient
 from common import keys
 from common.cache import Cache
 from common.schemas.file import UploadedFile
-from common.schemas.project import MemberRole, Project
+from common.schemas.project import Project
+from common.schemas.role import MemberRole
 from common.schemas.vm import Actual, Console
 from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer

@@ -29,7 +29,8 @@ from schemathesis.specs.openapi.checks import (
 from common import keys
 from common.schemas.file import UploadedFile
 from common.schemas.owner import project_owner
-from common.schemas.project import MemberRole, Project
+from common.schemas.project import Project
+from common.schemas.role import MemberRole
 from common.schemas.user import Quota
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for

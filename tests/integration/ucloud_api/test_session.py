@@ -14,7 +14,8 @@ from flask.testing import FlaskClient
 
 from common import keys
 from common.schemas.user import Account
-from common.settings import ApiSettings, EtcdSettings, OtpSettings, Settings
+from common.settings import ApiSettings, EtcdSettings, Settings
+from common.settings.identity import OtpSettings
 from common.store import Store
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for

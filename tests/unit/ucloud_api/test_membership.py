@@ -7,7 +7,8 @@ import pytest
 
 from common import keys
 from common.cache import Cache, Cached
-from common.schemas.project import MemberRole, Project
+from common.schemas.project import Project
+from common.schemas.role import MemberRole
 from ucloud_api.membership import Memberships
 
 

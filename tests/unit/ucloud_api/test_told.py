@@ -9,8 +9,9 @@ from common.schemas.host import HostRequest, HostState, Overcommit
 from common.schemas.image import ImageRequest, ImageRequested
 from common.schemas.network import NetworkRequest, Protocol, Rule, SecurityGroup
 from common.schemas.port import Port
-from common.schemas.project import MemberRole, Project
+from common.schemas.project import Project
 from common.schemas.record import Record
+from common.schemas.role import MemberRole
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Quota
 from common.schemas.vm import MoveWish, Requested, Specs, VmRequest

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from common.schemas.owner import OwnerName, UserName, project_of, project_owner
-from common.schemas.project import MemberRole, stronger
+from common.schemas.role import MemberRole, stronger
 
 USERS, OWNERS = TypeAdapter(UserName), TypeAdapter(OwnerName)
 

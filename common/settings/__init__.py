@@ -6,49 +6,38 @@ field become the commented settings file and docs/settings.md (tools/settings).
 
 import configparser
 import platform
-import re
 from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     field_validator,
-    model_validator,
 )
 
 from common.errors import ConfigurationError
 from common.schemas.image import StoreName
-from common.schemas.otp import OtpName
 from common.schemas.record import describe
 from common.schemas.vm import HostName
+from common.settings.identity import LdapSettings, OtpSettings
+from common.settings.section import Section, split
 
 DEFAULT_FILE = "/etc/ucloud/ucloud.conf"
-_ATTRIBUTE = r"^[A-Za-z][A-Za-z0-9-]*$"
-
-
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 PoolName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,126}$")]
 """A pool of Ceph, by a name that needs no quotes anywhere."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class EtcdSettings(_Section):
+class EtcdSettings(Section):
     """How etcd is reached."""
 
-    endpoints: Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)] = ("127.0.0.1:2379",)
+    endpoints: Annotated[tuple[str, ...], BeforeValidator(split), Field(min_length=1)] = ("127.0.0.1:2379",)
     """Where its members answer, separated by commas; IPv6 as `[fd00::1]:2379`."""
     ca_file: str = ""
     """Who signed the members' certificates; with it, TLS is spoken."""
@@ -62,7 +51,7 @@ class EtcdSettings(_Section):
     """The file whose content is the password of `user`."""
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """What is logged, and how."""
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -71,7 +60,7 @@ class LogSettings(_Section):
     """`text`, or `json`: one object per line."""
 
 
-class HealthSettings(_Section):
+class HealthSettings(Section):
     """Where a daemon answers /healthz and /metrics; port 0 is the daemon's own default."""
 
     address: str = "::1"
@@ -81,7 +70,7 @@ class HealthSettings(_Section):
     (ipam), 9709 (meta), 9710 (image-sftp)."""
 
 
-class ApiSettings(_Section):
+class ApiSettings(Section):
     """The HTTP API."""
 
     address: str = "::1"
@@ -97,7 +86,7 @@ class ApiSettings(_Section):
     """The certificate, for TLS. Without it, keep the API on `::1` or behind a proxy with TLS."""
     key_file: str = ""
     """The key of `cert_file`."""
-    trusted_proxies: Annotated[tuple[IPv6Network | IPv4Network, ...], BeforeValidator(_split)] = ()
+    trusted_proxies: Annotated[tuple[IPv6Network | IPv4Network, ...], BeforeValidator(split)] = ()
     """The addresses or networks of proxies whose `X-Forwarded-For` says where a request comes from: wrong passwords are
     counted by network, and logins remembered with it. Without it they all come from the proxy."""
     session_ttl_s: Annotated[int, Field(ge=60, le=30 * 24 * 3600)] = 8 * 3600
@@ -106,111 +95,7 @@ class ApiSettings(_Section):
     """For how many seconds an Idempotency-Key is remembered."""
 
 
-class OtpSettings(_Section):
-    """One-time tokens: where ucloud_otp answers, and whom the API asks, as which caller.
-
-    `url` may be that of any ungleich-otp, and `ca_file` says who signed its certificate (by default anybody whom the
-    system trusts). The caller's seed is the content of `seed_file`.
-    """
-
-    address: str = "::1"
-    """Where ucloud-otp listens."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 9705
-    """Its TCP port."""
-    threads: Annotated[int, Field(ge=1, le=1000)] = 16
-    """Requests answered at a time."""
-    cert_file: str = ""
-    """The certificate of ucloud-otp, for TLS."""
-    key_file: str = ""
-    """The key of `cert_file`."""
-    trusted_callers: Annotated[tuple[str, ...], BeforeValidator(_split)] = ("ucloud-api",)
-    """Callers of the realm ungleich-auth, separated by commas, that hold off those who guess by themselves, as the API
-    does by name and network. What others say is wrong is counted by name: that holds everybody of that name off."""
-    url: str = "http://[::1]:9705/ungleichotp/verify/"
-    """Where the API has tokens verified: ucloud-otp, or any ungleich-otp."""
-    ca_file: str = ""
-    """Who signed the certificate of `url`; empty: anybody whom the system trusts."""
-    name: str = "ucloud-api"
-    """As whom the API asks."""
-    realm: str = "ungleich-auth"
-    """The realm of `name`."""
-    seed_file: str = "/etc/ucloud/otp.seed"
-    """The file whose content is the seed of `name`."""
-
-
-class LdapSettings(_Section):
-    """Users whose accounts are in LDAP. TLS is always spoken, and the servers' certificates are always checked.
-
-    Accounts that were made here go before those of LDAP that have the same name.
-    """
-
-    uris: Annotated[tuple[str, ...], BeforeValidator(_split)] = ()
-    """The servers, separated by commas, tried in this order: `ldaps://ldap1.example.com`, or `ldap://` (StartTLS).
-    Empty: there is no LDAP."""
-    ca_file: str = ""
-    """Who signed the servers' certificates; empty: anybody whom the system trusts."""
-    bind_dn: str = ""
-    """As whom users are looked up; empty: as nobody, where the servers allow it."""
-    bind_password_file: str = ""
-    """The file whose content is the password of `bind_dn`."""
-    user_base: str = ""
-    """Below which entry users are looked for: `ou=people,dc=example,dc=com`."""
-    user_filter: str = "(objectClass=inetOrgPerson)"
-    """Who of them may use the cloud; who is not found by it any more is logged out. `{now}` stands for the time. To
-    honour locked accounts: `(&(objectClass=inetOrgPerson)(!(pwdAccountLockedTime=*)))` (OpenLDAP with ppolicy),
-    `(!(nsAccountLock=TRUE))` (389, FreeIPA), `(!(krbPrincipalExpiration<={now}))` (FreeIPA). An entry whose
-    `shadowExpire` is over is none, whatever the filter says."""
-    name_attribute: Annotated[str, StringConstraints(pattern=_ATTRIBUTE)] = "uid"
-    """The attribute that is the user's name."""
-    ssh_key_attribute: Annotated[str, StringConstraints(pattern=_ATTRIBUTE)] = "sshPublicKey"
-    """The attribute with public ssh keys."""
-    group_base: str = ""
-    """Below which entry groups are looked for; empty: they are the `memberOf` of the user's entry."""
-    group_filter: str = "(|(member={dn})(uniqueMember={dn})(memberUid={name}))"
-    """Which of them a user is in; `{dn}` and `{name}` stand for the user's."""
-    admin_group: str = ""
-    """The DN of the group whose members are admins; empty: admins are made here (`ucloud user set --admin`)."""
-    login: Literal["password", "token", "password+token"] = "password"
-    """What users of LDAP prove themselves by: their password there, a one-time token, or both. Where it is not the
-    password alone, uploads take ssh keys only."""
-    realm: OtpName = "ucloud"
-    """The realm of their one-time tokens."""
-    timeout_s: Annotated[int, Field(ge=1, le=30)] = 3
-    """How long a server may take for each step of an answer."""
-    refresh_s: Annotated[int, Field(ge=1, le=24 * 3600)] = 60
-    """For how many seconds an answer is not asked for again: so long a removed user or admin may go on."""
-    outage_s: Annotated[int, Field(ge=0, le=30 * 24 * 3600)] = 8 * 3600
-    """For how many seconds the last answer counts while no server answers. Passwords are never kept."""
-
-    @field_validator("uris")
-    @classmethod
-    def _are_servers(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"ldaps?://[^/?#\s]+/?", uri) for uri in uris):
-            raise ValueError("ldaps://HOST[:PORT] or ldap://HOST[:PORT] (StartTLS) is required, nothing behind it")
-        return uris
-
-    @field_validator("user_filter", "group_filter")
-    @classmethod
-    def _is_a_filter(cls, text: str) -> str:
-        if not (text.startswith("(") and text.endswith(")") and text.count("(") == text.count(")")):
-            raise ValueError("a filter of LDAP (RFC 4515) in parentheses is required")
-        return text
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        if self.uris and not self.user_base:
-            raise ValueError("user_base is required where there are uris")
-        if bool(self.bind_dn) != bool(self.bind_password_file):
-            raise ValueError("bind_dn and bind_password_file are set both, or neither")
-        return self
-
-    @property
-    def proofs(self) -> frozenset[str]:
-        """What `login` asks for, each by its name."""
-        return frozenset(self.login.split("+"))
-
-
-class HostSettings(_Section):
+class HostSettings(Section):
     """This machine as a VM host."""
 
     name: HostName = Field(default_factory=lambda: platform.node().split(".")[0].lower() or "localhost")
@@ -223,10 +108,10 @@ class HostSettings(_Section):
     """What `ucloud-host-alive`, `ucloud-host-guard` and `ucloud-vm` share, in memory: a tmpfs."""
 
 
-class FenceSettings(_Section):
+class FenceSettings(Section):
     """What makes sure that a silent host runs nothing any more, before its VMs are started elsewhere."""
 
-    methods: Annotated[tuple[str, ...], BeforeValidator(_split), Field(min_length=1)] = ("self+storage", "manual")
+    methods: Annotated[tuple[str, ...], BeforeValidator(split), Field(min_length=1)] = ("self+storage", "manual")
     """Alternatives, separated by commas, each one fence or several joined by `+` that must all say yes: `self` (the
     host's own guard), `storage` (nobody holds its disks), `power` (its power is off), `manual` (an admin says so)."""
     max_dead_share: Annotated[float, Field(gt=0, le=1)] = 0.25
@@ -250,7 +135,7 @@ class FenceSettings(_Section):
         return any(fence.strip() == "self" for alternative in self.methods for fence in alternative.split("+"))
 
 
-class SchedulerSettings(_Section):
+class SchedulerSettings(Section):
     """What the scheduler does besides placing new VMs."""
 
     moves_per_host: Annotated[int, Field(ge=1, le=100)] = 2
@@ -265,14 +150,14 @@ class SchedulerSettings(_Section):
     """How many moves at most that makes."""
 
 
-class EventSettings(_Section):
+class EventSettings(Section):
     """What is remembered of what happened."""
 
     ttl_s: Annotated[int, Field(ge=60, le=365 * 24 * 3600)] = 7 * 24 * 3600
     """For how many seconds."""
 
 
-class StorageSettings(_Section):
+class StorageSettings(Section):
     """Where images and the disks of VMs are: in a directory, or in a Ceph (settings that begin with `rbd_`).
 
     Hosts that share a directory mount it at the same path. Hosts of one Ceph and the same pools share these.
@@ -300,7 +185,7 @@ class StorageSettings(_Section):
     """For how many seconds the cluster may leave one operation unanswered."""
 
 
-class VmSettings(_Section):
+class VmSettings(Section):
     """The hypervisor of this host."""
 
     libvirt_uri: str = "qemu:///system"
@@ -330,7 +215,7 @@ class VmSettings(_Section):
         return bool(self.migration_uri) and not self.libvirt_uri.startswith("test")
 
 
-class ImageSettings(_Section):
+class ImageSettings(Section):
     """Where uploads are looked for, how large an image may be, and what imports leave of the store."""
 
     upload_directory: Path = Path("/var/www")
@@ -349,10 +234,10 @@ class ImageSettings(_Section):
     has it on its own file system."""
 
 
-class SftpSettings(_Section):
+class SftpSettings(Section):
     """Where users upload files, by SFTP and through the API, on the machine that has the upload folders."""
 
-    address: Annotated[tuple[IPv6Address | IPv4Address, ...], BeforeValidator(_split), Field(min_length=1)] = (
+    address: Annotated[tuple[IPv6Address | IPv4Address, ...], BeforeValidator(split), Field(min_length=1)] = (
         IPv6Address("::"),
         IPv4Address("0.0.0.0"),  # noqa: S104 - users are outside
     )
@@ -373,7 +258,7 @@ class SftpSettings(_Section):
     """How many MiB a second each user may send and get; 0: as many as there is room for."""
 
 
-class NetSettings(_Section):
+class NetSettings(Section):
     """How this host takes part in the VMs' networks."""
 
     underlay: str = ""
@@ -388,7 +273,7 @@ class NetSettings(_Section):
     """The UDP port of VXLAN (RFC 7348)."""
 
 
-class NetworkSettings(_Section):
+class NetworkSettings(Section):
     """What the API gives new networks."""
 
     prefix_pool: IPv6Network = IPv6Network("fd75:636c::/40")
@@ -403,12 +288,12 @@ class NetworkSettings(_Section):
         return pool
 
 
-class DnsSettings(_Section):
+class DnsSettings(Section):
     """What VMs are answered that ask the cloud for names."""
 
     domain: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9.-]{0,180}[a-z0-9])?$")] = "ucloud.internal"
     """A VM is called `<name>.<domain>` on its network."""
-    forwarders: Annotated[tuple[IPv6Address | IPv4Address, ...], BeforeValidator(_split)] = ()
+    forwarders: Annotated[tuple[IPv6Address | IPv4Address, ...], BeforeValidator(split)] = ()
     """Who is asked for all other names, separated by commas; empty: nobody, they are refused."""
     dns64_prefix: IPv6Network | None = None
     """The /96 of a NAT64 (RFC 6147): names that have only IPv4 addresses get addresses within it. Empty: none."""
@@ -428,7 +313,7 @@ class DnsSettings(_Section):
         return prefix
 
 
-class MetaSettings(_Section):
+class MetaSettings(Section):
     """What VMs are answered that ask `http://metadata` about themselves."""
 
     zone: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")] = "ucloud"
@@ -437,7 +322,7 @@ class MetaSettings(_Section):
     """How many requests a second each VM may make in the long run; ten times as many at once, as when it boots."""
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings of a daemon."""
 
     etcd: EtcdSettings = EtcdSettings()
