@@ -27,14 +27,19 @@ class SftpUsers:
 
     def add(self, user: str, enabled: bool = True) -> Path:
         """A user; returns the file of the private key."""
-        private = self._keys / user
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", private], check=True)
+        private = self.make_key(user)
         now = datetime.now(UTC)
         account = Account(name=user, realm="ucloud", enabled=enabled, created_at=now)
         line = parse_ssh_key(private.with_suffix(".pub").read_text())
         key = SshKey(owner=user, name="laptop", key=line, created_at=now)
         puts = [Put(keys.account(user), account.to_json()), Put(keys.ssh_key(user, "laptop"), key.to_json())]
         self.store.commit([absent(put.key) for put in puts], puts)
+        return private
+
+    def make_key(self, user: str) -> Path:
+        """A key pair for somebody; returns the file of the private key, beside which the public one is."""
+        private = self._keys / user
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", private], check=True)
         return private
 
     def private_key(self, user: str) -> Path:

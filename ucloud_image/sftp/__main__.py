@@ -43,7 +43,7 @@ def wire(host: daemon.Daemon) -> None:
     pace = Pace(sftp.mib_per_s * _MIB)
     ldap = host.settings.ldap
     takes_passwords = bool(ldap.uris) and ldap.proofs == {"password"}
-    parts = server.Parts(sftp, Users(host.store, ldap), folders, pace, figures, takes_passwords)
+    parts = server.Parts(sftp, Users(host.store, ldap), ldap.refresh_s, folders, pace, figures, takes_passwords)
     uploads = Parts(folders)
     token = secrets.token_urlsafe(32)
     add_routes(host.http, Desk(token, folders, uploads, figures, pace, host.stop.wait))

@@ -12,7 +12,7 @@ import asyncssh
 from asyncssh.channel import SSHChannel
 from asyncssh.stream import SSHServerStreamSession
 
-from common.errors import TooManyTries, Unavailable
+from common.errors import StoreError, TooManyTries, Unavailable
 from common.settings import SftpSettings
 from common.throttle import network_of
 from ucloud_image.folders import UploadFolders
@@ -32,10 +32,14 @@ _KEEPALIVE_S = 15
 
 @dataclass
 class Parts:
-    """What all connections share. Passwords are asked for where `takes_passwords`."""
+    """What all connections share. Passwords are asked for where `takes_passwords`.
+
+    Every `look_every_s` it is looked whether those who are connected may still use the cloud.
+    """
 
     settings: SftpSettings
     accounts: Accounts
+    look_every_s: float
     folders: UploadFolders
     pace: Pace
     figures: SftpFigures
@@ -63,7 +67,7 @@ class Door(asyncssh.SSHServer):
         self._passwords_tried = 0
         self._touched_at_s = time.monotonic()
         self._channels: list[SSHServerStreamSession[bytes]] = []
-        self._idle_watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     # --- who ----------------------------------------------------------------------------------------------------------
 
@@ -80,8 +84,8 @@ class Door(asyncssh.SSHServer):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is over."""
-        if self._idle_watch:
-            self._idle_watch.cancel()
+        for watch in self._watches:
+            watch.cancel()
         if self._is_in:
             self._parts.connections.drop_user(self._user)
         elif self._is_counted:
@@ -156,7 +160,8 @@ class Door(asyncssh.SSHServer):
         self._parts.figures.logins.labels("ok").inc()
         self._parts.figures.connections.set(self._parts.connections.count())
         _log.info("%s logged in from %s", self._user, self._network)
-        self._idle_watch = asyncio.get_running_loop().create_task(self._end_when_idle(connection))
+        loop = asyncio.get_running_loop()
+        self._watches = [loop.create_task(end(connection)) for end in (self._end_when_idle, self._end_with_account)]
 
     # --- what ---------------------------------------------------------------------------------------------------------
 
@@ -187,6 +192,18 @@ class Door(asyncssh.SSHServer):
             await asyncio.sleep(left_s)
         _log.info("%s asked for nothing for %d s", self._user, timeout_s)
         connection.disconnect(asyncssh.DISC_BY_APPLICATION, f"nothing was asked for {timeout_s} s")
+
+    async def _end_with_account(self, connection: asyncssh.SSHServerConnection) -> None:
+        may_stay = True
+        while may_stay:
+            await asyncio.sleep(self._parts.look_every_s)
+            try:
+                may_stay = await asyncio.to_thread(self._parts.accounts.may_use, self._user)
+            except (StoreError, Unavailable) as error:
+                # Nobody new is let in meanwhile; whoever is in has proved who they are.
+                _log.warning("whether %s may stay can't be looked up: %s", self._user, error)
+        _log.info("%s may not use this any more", self._user)
+        connection.disconnect(asyncssh.DISC_BY_APPLICATION, "the account was disabled or removed")
 
 
 def _public_data(line: str) -> bytes:

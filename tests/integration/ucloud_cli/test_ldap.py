@@ -8,6 +8,7 @@ import pytest
 
 from common.store import Store
 from devcloud.etcd import EtcdCluster
+from devcloud.written import variables
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.slapd import Slapd
 from tests.integration.ucloud_api.world import World
@@ -20,15 +21,10 @@ def url(etcd: EtcdCluster, slapd: Slapd, world: World, tmp_path: Path) -> Iterat
     """Where an API answers whose users are in LDAP."""
     slapd.add_user("ann", "ann's")
     port = free_port()
-    settings = slapd.settings()
     environment = {
         "UCLOUD_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
         "UCLOUD_API_PORT": str(port),
-        "UCLOUD_LDAP_URIS": ",".join(settings.uris),
-        **{
-            f"UCLOUD_LDAP_{name}".upper(): str(getattr(settings, name))
-            for name in ("ca_file", "bind_dn", "bind_password_file", "user_base", "admin_group")
-        },
+        **variables("ldap", slapd.settings()),
     }
     api = DaemonProcess("ucloud_api", tmp_path / "api.log", environment)
     api.port = port

@@ -11,6 +11,7 @@ from common.settings import StorageSettings
 from devcloud.ceph import CLIENT, CephCluster
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
+from devcloud.written import variables
 from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_image.conftest import DEADLINE_S, Images, StartImageDaemon
 
@@ -26,10 +27,7 @@ def start_daemon(
         "UCLOUD_ETCD_ENDPOINTS": ",".join(etcd.endpoints),
         "UCLOUD_IMAGE_UPLOAD_DIRECTORY": str(images.uploads.parent),
         "UCLOUD_IMAGE_WORK_DIRECTORY": str(tmp_path / "import"),
-        **{
-            f"UCLOUD_STORAGE_{name.upper()}": str(value)
-            for name, value in settings.model_dump(exclude_defaults=True).items()
-        },
+        **variables("storage", settings),
     }
 
     def start() -> DaemonProcess:
