@@ -136,7 +136,11 @@ class _Look:
         if self.observed.obstacle:
             known = self.previous if self.previous and self.previous.epoch == self.placement.epoch else None
             actual, move = (known.actual, known.move) if known else (Actual.ERROR, None)
-            return Decision(self._status(actual, self.observed.obstacle, move), again_in_s=_LOOK_AGAIN_S)
+            status = self._status(actual, self.observed.obstacle, move)
+            if known:
+                # What was is no answer to what is asked for now: a guest that is off is still to be started.
+                status = status.model_copy(update={"generation": known.generation})
+            return Decision(status, again_in_s=_LOOK_AGAIN_S)
         if turn := self._move():
             status = self._status(turn.actual, turn.reason, turn.move)
             return Decision(status, turn.actions, turn.again_in_s)

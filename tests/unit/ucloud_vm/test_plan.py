@@ -263,6 +263,15 @@ def test_the_next_step(
         assert decision.actions == (action,)
 
 
+@pytest.mark.parametrize("was", [Actual.STOPPED, Actual.KILLED])
+def test_a_start_that_is_asked_for_while_the_store_is_away_is_done_when_it_is_back(was: Actual) -> None:
+    waiting = decide(RUN, replace(off(), obstacle="no store"), status(was, generation=1))
+    assert waiting.status is not None
+    assert (waiting.status.actual, waiting.status.reason, waiting.actions) == (was, "no store", ())
+    (start,) = decide(RUN, off(), waiting.status).actions
+    assert isinstance(start, steps.Start)
+
+
 def test_a_guest_that_does_not_answer_loses_its_power() -> None:
     previous = status(Actual.STOPPING, since_s=STOP_TIMEOUT_S)
     decision = decide(STOP, replace(on(), shutdown_asked_at=ago(1)), previous)
@@ -767,7 +776,9 @@ def test_it_says_nothing_that_is_not_so(
     assert reported is not None
     assert len(reported.events) <= EVENTS_KEPT
     if domain is None or domain.power not in (Power.CHANGING, Power.DYING):
-        assert (reported.epoch, reported.generation) == (placement.epoch, placement.generation)
+        assert reported.epoch == placement.epoch
+        is_old = bool(observed.obstacle) and previous is not None and previous.epoch == placement.epoch
+        assert reported.generation == (previous.generation if is_old and previous else placement.generation)
     if observed.obstacle:
         return
     if reported.actual is Actual.DELETED and domain is None:
