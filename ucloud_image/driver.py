@@ -23,6 +23,7 @@ from ucloud_image.leadership import Leadership
 from ucloud_image.plan import Action, Discard, Facts, Install, Observed, Prepare, Release, RemoveTemplate
 from ucloud_image.progress import Progress
 from ucloud_image.qcow2_tables import Contents, check_file
+from ucloud_image.stall import told_of_stalls
 from ucloud_image.upload import Copied, CopyReader, check_upload, copy_upload, open_upload, size_of_copy
 from ucloud_image.workshop import Workshop
 
@@ -97,7 +98,8 @@ class ImageDriver:
         try:
             copied, contents = self._copy(action, copy)
             size_bytes = -(-contents.virtual_size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES
-            draft = self._images.stage(name, size_bytes, lambda target: self._fill(name, copy, contents, target))
+            with told_of_stalls(self._images.drafts, lambda reason: self._tell(name, reason=reason)):
+                draft = self._images.stage(name, size_bytes, lambda target: self._fill(name, copy, contents, target))
         finally:
             self._workshop.remove(folder)
         facts = Facts(-(-contents.virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
@@ -136,22 +138,23 @@ class ImageDriver:
             os.close(descriptor)
         return copied, contents
 
-    def _tell(self, name: str, percent: int) -> None:
-        """Say in the status of an image how far it is; whoever reads it can do without, so nothing depends on it."""
+    def _tell(self, name: str, percent: int | None = None, reason: str | None = None) -> None:
+        """Say in the status of an image how it goes on; whoever reads it can do without, so nothing depends on it."""
         statuses, guard = self._records.statuses, self._records.leadership.guard()
         known = statuses.get(statuses.prefix + name)
         if known is None or guard is None:
             return
         before, now = known.record, datetime.now(UTC)
         since = before.since if before.actual is ImageActual.IMPORTING else now
-        status = before.model_copy(update={"actual": ImageActual.IMPORTING, "percent": percent, "since": since})
+        learnt = {"percent": before.percent if percent is None else percent, "reason": reason or ""}
+        status = before.model_copy(update={"actual": ImageActual.IMPORTING, "since": since, **learnt})
         key = statuses.prefix + name
         try:
             revision = self._records.store.commit(
                 [unchanged(key, known.mod_revision), guard], [Put(key, status.to_json())]
             )
         except UcloudError as error:
-            _log.info("%s: %d %% could not be told: %s", name, percent, error)
+            _log.info("%s: %s could not be told: %s", name, learnt, error)
         else:
             statuses.note(key, status, revision)
 
