@@ -9,12 +9,13 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import requests
 
+from common.settings.identity import LdapSettings
 from devcloud import etcd, processes, programs
 from devcloud.bird import Bird
 from devcloud.ceph import CLIENT, Layout
@@ -26,6 +27,7 @@ from devcloud.people import ADMIN, API, USER, People
 from devcloud.programs import PATH, SCRIPTS
 from devcloud.services import Program, Services
 from devcloud.waiting import wait_for
+from devcloud.written import written
 
 DEFAULT_DIRECTORY = Path("/var/lib/ucloud-dev")
 _RUN_DIRECTORY = Path("/run/ucloud-dev")  # short: the path of a unix socket has at most 107 characters
@@ -40,7 +42,7 @@ class Shape:
     Hosts with the hypervisor "test" have VMs without guests, many of them. A secure etcd speaks TLS only, and allows
     each daemon what it has to do. A host whose sign of life is not renewed for `alive_ttl_s` is silent. With
     `wall_clocks` each host has one of its own, which can be set; with `networks` VMs may have ports. With `ceph` the
-    hosts share one, else a directory.
+    hosts share one, else a directory. `ldap` says where more users are.
     """
 
     hosts: int = 1
@@ -52,6 +54,7 @@ class Shape:
     wall_clocks: bool = False
     networks: bool = False
     ceph: bool = False
+    ldap: LdapSettings = field(default_factory=LdapSettings)
     api_address: str = ""
     api_port: int = 8080
 
@@ -347,6 +350,7 @@ class Cloud:
                 "address": self.network.control_address,
                 "host_key_file": str(self.data / "control/sftp_host_key"),
             },
+            "ldap": written(self.shape.ldap),
         }
 
     def _host(self, name: str) -> VmHost:

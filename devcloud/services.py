@@ -84,6 +84,15 @@ class Services:
         """End a program, and keep it ended."""
         self._call("stopProcess", program)
 
+    def crash(self, program: str) -> None:
+        """End a program at once, by a signal that it can't handle, and keep it ended."""
+        pid = self.program_pid(program)
+        # Frozen, it does not get to heed the gentler signal that supervisord has.
+        processes.freeze(pid)
+        self._call("stopProcess", program, False)
+        processes.send([pid], signal.SIGKILL)
+        wait_for(f"the end of {program}", lambda: self.states()[program][0] == "STOPPED", timeout_s=10)
+
     def start(self, program: str) -> None:
         """Start a program that was stopped."""
         self._call("startProcess", program)

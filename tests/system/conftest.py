@@ -10,6 +10,7 @@ import pytest
 
 from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
+from tests.integration.slapd import Slapd, require_slapd
 
 _LOGS = Path(__file__).resolve().parents[2] / ".cache/logs"
 
@@ -24,13 +25,25 @@ def kept_logs(cloud: Cloud) -> Path:
 
 
 @pytest.fixture(scope="session")
-def cloud() -> Iterator[Cloud]:
-    """Three hosts, three members of etcd, two schedulers; shared by the session.
+def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
+    """The LDAP server of clouds, without users of its own."""
+    require_slapd()
+    server = Slapd(tmp_path_factory.mktemp("slapd") / "data")
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def cloud(slapd: Slapd) -> Iterator[Cloud]:
+    """Three hosts, three members of etcd, two schedulers, more users in LDAP; shared by the session.
 
     A test leaves no VM of its own behind, and every program running. Hosts are given more time than by default, for
     tests in which guests must outlive daemons that are started anew on a machine that is busy.
     """
-    cloud = Cloud(f"test-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2, alive_ttl_s=10))
+    shape = Shape(hosts=3, etcd_members=3, schedulers=2, alive_ttl_s=10, ldap=slapd.settings())
+    cloud = Cloud(f"test-{os.getpid()}", shape)
     try:
         cloud.up()
         yield cloud

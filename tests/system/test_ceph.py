@@ -3,28 +3,27 @@
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from devcloud import first_vm, processes
-from devcloud.ceph import ADMIN, CLIENT
+from devcloud.ceph import CLIENT
 from devcloud.cloud import Cloud, Shape
 from devcloud.waiting import wait_for
+from tests.integration.slapd import Slapd
 from tests.system import world
+from tests.system.ceph import in_pools, noted, rbd
 from tests.system.conftest import kept_logs
+from tests.system.ldap_user import LdapUser
 from tests.system.test_moves import Guest
-
-BOOT_S = 180
 
 
 @pytest.fixture(scope="module")
-def cloud() -> Iterator[Cloud]:
-    """Two hosts with one Ceph."""
-    cloud = Cloud(f"ceph-{os.getpid()}", Shape(hosts=2, ceph=True, alive_ttl_s=10))
+def cloud(slapd: Slapd) -> Iterator[Cloud]:
+    """Two hosts with one Ceph, more users in LDAP."""
+    cloud = Cloud(f"ceph-{os.getpid()}", Shape(hosts=2, ceph=True, alive_ttl_s=10, ldap=slapd.settings()))
     try:
         cloud.up()
         yield cloud
@@ -33,33 +32,26 @@ def cloud() -> Iterator[Cloud]:
         cloud.down()
 
 
-def rbd(cloud: Cloud, *arguments: str) -> str:
-    """What the program rbd says to Ceph's admin."""
-    command = ["rbd", "--conf", str(cloud.ceph.conf), "--id", ADMIN, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
-
-
-def in_pools(cloud: Cloud) -> set[str]:
-    """All images of RBD."""
-    return {f"{pool}/{image}" for pool in ("ssd", "hdd") for image in rbd(cloud, "ls", pool).split()}
-
-
-def test_a_vm_lives_in_ceph_and_leaves_nothing(cloud: Cloud) -> None:
+def test_a_user_of_ldap_has_a_vm_in_ceph_that_leaves_nothing(cloud: Cloud, slapd: Slapd, tmp_path: Path) -> None:
     def ucloud(*arguments: str) -> str:
         return first_vm.ucloud(cloud, *arguments)
 
-    assert in_pools(cloud) == set()
-    image = first_vm.import_image(cloud)
+    ann = LdapUser(cloud, slapd, "ann", tmp_path)
+    assert (in_pools(cloud), noted(cloud)) == (set(), set())
+    image = ann.import_guest("xyz")
     (template,) = in_pools(cloud)
-    assert template.startswith("ssd/template-")
+    assert template.startswith(f"ssd/template-{image}-")
+    assert noted(cloud) == {f"template.{image}"}
 
-    ucloud(
-        "vm", "create", "--name", "web", "--image", image, "--cpu", "1", "--ram", "96MiB", "--ssd", "1", "--hdd", "1"
-    )
-    guest = Guest(cloud, ucloud, "web", json.loads(ucloud("vm", "show", "web", "-o", "json"))["uuid"])
+    sizes = ("--cpu", "1", "--ram", "96MiB", "--ssd", "1", "--hdd", "1")
+    vm = json.loads(ann.ucloud("vm", "create", "--name", "web", "--image", "xyz", *sizes, "-o", "json"))
+    assert (vm["status"], vm["owner"]) == ("RUNNING", "ann")
+    guest = Guest(cloud, ucloud, vm["uuid"], vm["uuid"])
     root, hdd = f"ssd/vm-{guest.uuid}-root", f"hdd/vm-{guest.uuid}-hdd"
     assert in_pools(cloud) == {template, root, hdd}
     assert rbd(cloud, "children", "--all", f"{template}@template").split() == [root]
+    parent = json.loads(rbd(cloud, "info", root, "--format", "json"))["parent"]
+    assert f"{parent['pool']}/{parent['image']}@{parent['snapshot']}" == f"{template}@template"
     guest.wait_boot()
 
     # QEMU has the key, and nobody sees it.
@@ -76,20 +68,20 @@ def test_a_vm_lives_in_ceph_and_leaves_nothing(cloud: Cloud) -> None:
     # It moves while it runs, and its disks stay where they are.
     boot_id = guest.ask_boot_id()
     other = next(each.name for each in cloud.hosts if each.name != host)
-    ucloud("vm", "migrate", "web", "--to", other)
+    ucloud("vm", "migrate", guest.uuid, "--to", other)
     assert guest.host == other
     assert guest.ask_boot_id() == boot_id
     assert in_pools(cloud) == {template, root, hdd}
 
     # It grows while it runs.
-    ucloud("vm", "resize", "web", "--ssd", "2")
+    ann.ucloud("vm", "resize", "web", "--ssd", "2")
     wait_for("a larger disk", lambda: json.loads(rbd(cloud, "info", root, "--format", "json"))["size"] == 2 << 30, 60)
 
-    ucloud("vm", "delete", "web")
+    ann.ucloud("vm", "delete", "web")
     wait_for("its disks to go", lambda: in_pools(cloud) == {template}, 60)
-    ucloud("image", "delete", image)
-    wait_for("the image to go", lambda: in_pools(cloud) == set(), 60)
-    assert rbd(cloud, "trash", "ls", "--all", "ssd").split() == []
+    ann.ucloud("image", "delete", "xyz")
+    ann.remove_file("xyz.qcow2")
+    wait_for("the image to go", lambda: (in_pools(cloud), noted(cloud)) == (set(), set()), 60)
 
 
 def test_a_host_that_stands_still_loses_its_disks_and_its_vm_runs_elsewhere(cloud: Cloud) -> None:
@@ -133,27 +125,3 @@ def rbd_key(cloud: Cloud) -> str:
 def command_line(pid: int) -> str:
     """The arguments of a process."""
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-
-
-@pytest.mark.parametrize("daemon", ["ceph-osd", "ceph-mon"])
-def test_a_vm_that_is_started_while_ceph_hangs_runs_when_it_is_back(cloud: Cloud, daemon: str) -> None:
-    def ucloud(*arguments: str) -> str:
-        return first_vm.ucloud(cloud, *arguments)
-
-    def vm() -> dict[str, Any]:
-        shown: dict[str, Any] = json.loads(ucloud("vm", "show", "late", "-o", "json"))
-        return shown
-
-    image = first_vm.import_image(cloud)
-    cloud.pause(daemon)
-    try:
-        sizes = ("--cpu", "1", "--ram", "96MiB", "--ssd", "1")
-        ucloud("vm", "create", "--name", "late", "--image", image, *sizes, "--no-wait")
-        if daemon == "ceph-osd":
-            wait_for("the reason", lambda: "does not answer" in str(vm()["reason"]), 90, interval_s=1)
-    finally:
-        cloud.resume(daemon)
-    wait_for("the VM", lambda: vm()["status"] == "RUNNING", 120, interval_s=1)
-    ucloud("vm", "delete", "late")
-    ucloud("image", "delete", image)
-    wait_for("nothing left", lambda: in_pools(cloud) == set(), 60)

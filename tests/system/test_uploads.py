@@ -1,51 +1,34 @@
-"""A guest's image comes by SFTP with a user's key, and a VM boots from it; all of it can be deleted again."""
+"""A guest's image comes by SFTP with the key of a user of LDAP, and a VM boots from it; then nothing of it is left."""
 
 import json
-import subprocess
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from devcloud import first_vm
 from devcloud.cloud import Cloud
-from devcloud.people import USER
 from devcloud.waiting import wait_for
+from tests.integration.slapd import Slapd
+from tests.system.ldap_user import LdapUser
+from tests.system.test_moves import Guest
 
-SPECS = ("--cpu", "1", "--ram", "96MiB", "--ssd", "1")
 
-
-def _sftp(cloud: Cloud, *batch: str) -> None:
-    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes")
-    flags = [word for option in options for word in ("-o", option)]
-    command = ["sftp", "-F", "none", *flags, "-i", str(cloud.people.ssh_key), "-b", "-", "-P", "2222"]
-    subprocess.run(
-        [*command, f"{USER}@[{cloud.network.control_address}]"],
-        input="\n".join(batch),
-        text=True,
-        check=True,
-        timeout=120,
-    )
+def _in_store(cloud: Cloud) -> set[str]:
+    """The files of the store; those that are locks stay for ever."""
+    files = (path for path in cloud.store_directory.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(file.relative_to(cloud.store_directory)) for file in files}
 
 
 @pytest.mark.timeout(600)
-def test_a_guest_that_came_by_sftp_boots(cloud: Cloud, ucloud: Callable[..., str]) -> None:
-    first_vm.add_ssh_key(cloud, lambda _: None)
-    image = first_vm.build_image()
-    _sftp(cloud, f"put {image} uploaded.qcow2")
-
-    def listed() -> list[str]:
-        return [each["name"] for each in json.loads(ucloud("file", "list", "-o", "json", user=USER))]
-
-    wait_for("the file", lambda: "uploaded.qcow2" in listed(), 30)
-    made = json.loads(
-        ucloud("image", "create", "uploaded", "--file", "uploaded.qcow2", "--min-ram", "64MiB", "-o", "json", user=USER)
-    )
-    assert (made["status"], made["file_size_bytes"]) == ("READY", image.stat().st_size)
-    vm = json.loads(ucloud("vm", "create", "from-upload", "--image", "uploaded", *SPECS, "-o", "json", user=USER))
-    assert vm["status"] == "RUNNING"
-    ucloud("vm", "delete", "from-upload", user=USER)
-    ucloud("image", "delete", "uploaded", user=USER)
-    _sftp(cloud, "rm uploaded.qcow2")
-    wait_for("no record of it", lambda: "uploaded.qcow2" not in listed(), 30)
-    assert not (cloud.store_directory / "templates" / f"{made['uuid']}.qcow2").exists()
-    assert list(cloud.upload_directory(USER).iterdir()) == []
+def test_a_guest_that_came_by_sftp_boots(cloud: Cloud, slapd: Slapd, tmp_path: Path) -> None:
+    bea = LdapUser(cloud, slapd, "bea", tmp_path)
+    before = _in_store(cloud)
+    image = bea.import_guest("xyz")
+    assert f"templates/{image}.qcow2" in _in_store(cloud)
+    specs = ("--cpu", "1", "--ram", "96MiB", "--ssd", "1")
+    vm = json.loads(bea.ucloud("vm", "create", "--name", "from-upload", "--image", "xyz", *specs, "-o", "json"))
+    assert (vm["status"], vm["owner"]) == ("RUNNING", "bea")
+    Guest(cloud, bea.ucloud, "from-upload", vm["uuid"]).wait_boot()
+    bea.ucloud("vm", "delete", "from-upload")
+    bea.ucloud("image", "delete", "xyz")
+    bea.remove_file("xyz.qcow2")
+    wait_for("a store as it was", lambda: _in_store(cloud) == before, 60)
