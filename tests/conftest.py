@@ -11,8 +11,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 _GUESTS = ("tests/system/", "tests/integration/ucloud_vm/", "tests/integration/test_guest.py")
 """What boots guests, one after the other in one process: they share clouds, and need the machine."""
-_GUESTLESS = ("tests/system/test_devcloud.py", "tests/system/test_secure_etcd.py")
-"""Of these, what boots none after all, on clouds of its own."""
+_GUESTLESS = ("tests/system/test_devcloud.py", "tests/system/test_secure_etcd.py", "tests/system/test_ceph_outages.py")
+"""Of these, what boots none after all, on clouds of its own; or waits most of the time for what it wants to see."""
 
 _CEPH = (
     "tests/integration/common/storage/",
