@@ -123,7 +123,7 @@ class Controller(Generic[R, S, O, A]):
         self._guard = guard
         self._failures: dict[str, tuple[int, Failure]] = {}
         self._queue = WorkQueue()
-        self._reported: dict[str, S] = {}
+        self._reported: dict[str, tuple[S | None, ...]] = {}
         self._events: StatusEvents[R, S] | None = None
         requests.subscribe(lambda key: self.look(key.removeprefix(requests.prefix)))
         statuses.subscribe(self._look_unless_reported)
@@ -131,6 +131,14 @@ class Controller(Generic[R, S, O, A]):
     def tell_events(self, events: StatusEvents[R, S]) -> None:
         """Have what is new in a status told as events, too, in the transaction that writes it."""
         self._events = events
+
+    def will_report(self, name: str, status: S) -> None:
+        """The driver is about to report this by itself, in the midst of a step: an echo of it is no news either."""
+        self._note_report(name, status)
+
+    def _note_report(self, name: str, status: S) -> None:
+        # The echo of the one before may still be on its way.
+        self._reported[name] = (*self._reported.get(name, ())[-1:], status)
 
     def look(self, name: str, after_s: float = 0) -> None:
         """Something may have happened to `name`: look at it."""
@@ -140,7 +148,8 @@ class Controller(Generic[R, S, O, A]):
         """A status has changed: look, unless it says what this controller reported. An echo must cut no pause short."""
         name = status_key.removeprefix(self._statuses.prefix)
         cached = self._statuses.get(status_key)
-        if (cached.record if cached else None) != self._reported.get(name) or self._statuses.is_malformed(status_key):
+        is_own = (cached.record if cached else None) in self._reported.get(name, (None,))
+        if not is_own or self._statuses.is_malformed(status_key):
             self.look(name)
 
     def look_at_all(self, apart_s: float = 0) -> None:
@@ -256,10 +265,11 @@ class Controller(Generic[R, S, O, A]):
         guard = self._guard() if self._guard else None
         compares = [unchanged(key, revision)] + ([guard] if guard else [])
         operations: list[Operation] = [Delete(key)]
-        self._reported.pop(name, None)
-        if status is not None:
+        if status is None:
+            self._reported.pop(name, None)
+        else:
             operations = [Put(key, status.to_json())]
-            self._reported[name] = status
+            self._note_report(name, status)
         operations += self._news(name, known.record if known else None, status)
         try:
             revision = self._store.commit(compares, operations)

@@ -49,6 +49,7 @@ def wire(host: daemon.Daemon) -> None:
     driver = ImageDriver(Records(host.store, requests, statuses, leadership), images, workshop, host.settings.image)
     own = OwnImages(requests, statuses, store_name)
     controller = Controller(host.store, own, statuses, plan, driver, host.metrics, leadership.guard)
+    driver.announce_to(controller.will_report)
     log = EventLog(host.store, keys.IMAGE_REPORTER, host.settings.event.ttl_s)
     controller.tell_events(StatusEvents(log, "image", news))
 

@@ -6,7 +6,7 @@ and wakes up late can't put its template in place of its successor's.
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,11 @@ class ImageDriver:
         self._workshop = workshop
         self._settings = settings
         self._prepared: dict[str, _Prepared] = {}
+        self._will_report: Callable[[str, ImageStatus], None] = lambda name, status: None
+
+    def announce_to(self, will_report: Callable[[str, ImageStatus], None]) -> None:
+        """Have it called with each status that a step is about to write by itself."""
+        self._will_report = will_report
 
     def observe(self, name: str) -> Observed:
         """See common.controller.Driver."""
@@ -149,6 +154,7 @@ class ImageDriver:
         learnt = {"percent": before.percent if percent is None else percent, "reason": reason or ""}
         status = before.model_copy(update={"actual": ImageActual.IMPORTING, "since": since, **learnt})
         key = statuses.prefix + name
+        self._will_report(name, status)
         try:
             revision = self._records.store.commit(
                 [unchanged(key, known.mod_revision), guard], [Put(key, status.to_json())]

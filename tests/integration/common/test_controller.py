@@ -1,7 +1,9 @@
 """The control loop against a real etcd, with a machine that is a folder: a request is a file that should exist."""
 
+import itertools
 import threading
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fail_with: dict[str, list[Exception]] = {}
+        self.in_step: Callable[[str], None] = lambda name: None
         self.working: set[str] = set()
         self.overlaps = 0
 
@@ -39,6 +42,7 @@ class Folder:
         self.overlaps += name in self.working
         self.working.add(name)
         try:
+            self.in_step(name)
             if self.fail_with.get(name):
                 raise self.fail_with[name].pop(0)
             if action == "write":
@@ -93,6 +97,15 @@ class World:
     def withdraw(self, name: str) -> None:
         self.store.commit([present(REQUESTS + name)], [Delete(REQUESTS + name)])
 
+    def tell(self, name: str, what: str) -> None:
+        """Report as a driver does that has something to say in the midst of a step."""
+        key, status = STATUSES + name, Leader(instance=what, since=SINCE)
+        known = self._statuses.get(key)
+        assert known
+        self.controller.will_report(name, status)
+        revision = self.store.commit([unchanged(key, known.mod_revision)], [Put(key, status.to_json())])
+        self._statuses.note(key, status, revision)
+
     def wait_for(self, name: str, said: str | None) -> None:
         """Wait until the status in etcd says so (None: there is none)."""
 
@@ -146,6 +159,22 @@ def test_a_failure_is_reported_and_tried_again(world: World) -> None:
     world.request("n")
     world.wait_for("n", "retrying: disk full")
     world.wait_for("n", "there")
+
+
+def test_what_a_step_tells_cuts_the_pause_after_its_failure_not_short(world: World) -> None:
+    began_s: list[float] = []
+
+    def tell(name: str) -> None:
+        if name == "n":
+            began_s.append(time.monotonic())
+            world.tell(name, f"try {len(began_s)}")
+
+    world.folder.in_step = tell
+    world.folder.fail_with = {"n": [TemporaryError("disk full")] * 5}
+    world.request("n")
+    wait_for("six tries", lambda: len(began_s) == 6, DEADLINE_S)
+    pauses_s = [later - earlier for earlier, later in itertools.pairwise(began_s)]
+    assert pauses_s[-1] > 1, pauses_s
 
 
 def test_the_absence_of_etcd_is_no_failure_of_what_is_worked_on(world: World) -> None:
