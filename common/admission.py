@@ -12,12 +12,14 @@ from dataclasses import dataclass
 
 from common import keys
 from common.errors import QuotaExceeded
+from common.schemas.disk import DiskKind
 from common.schemas.image import ImageRequest
 from common.schemas.network import AddressHolder, NetworkRequest, SecurityGroup
 from common.schemas.owner import project_of
 from common.schemas.port import Port
 from common.schemas.project import Project
 from common.schemas.size import human_size
+from common.schemas.snapshot import held_mib
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Amounts, Charge
 from common.schemas.vm import VmRequest
@@ -123,7 +125,8 @@ def amounts_of(request: Charged) -> Amounts:
     """What a thing takes of its owner's quota."""
     match request:
         case VmRequest():
-            return Amounts.of(request.specs)
+            ssd_mib, hdd_mib = (held_mib(request.snapshots, kind) for kind in (DiskKind.SSD, DiskKind.HDD))
+            return Amounts.of(request.specs) + Amounts(ssd_mib=ssd_mib, hdd_mib=hdd_mib)
         case NetworkRequest():
             return Amounts(networks=1)
         case SecurityGroup():
@@ -199,15 +202,16 @@ def admit_vm(request: VmRequest, image_revision: int, budget: Budget) -> Step:
 def change_vm(before: VmRequest, after: VmRequest, vm_revision: int, budget: Budget | None) -> Step:
     """Write a changed VM: a new name is taken and the old one given back, so are ports, new specs are charged.
 
-    `budget` is needed where specs differ; QuotaExceeded when it does not allow what grows.
+    So are new snapshots. `budget` is needed where what is charged differs; QuotaExceeded when it does not allow what
+    grows.
     """
     step = Step((unchanged(keys.vm(after.uuid), vm_revision),), (Put(keys.vm(after.uuid), after.to_json()),))
     if after.name != before.name:
         step += _rename("vm", after.owner, after.uuid, before.name, after.name)
-    if after.specs != before.specs:
+    if (amounts := amounts_of(after)) != (charged := amounts_of(before)):
         if budget is None:
-            raise ValueError("new specs need the budget of their owner")
-        step += budget.admit(Amounts.of(before.specs), Amounts.of(after.specs)) + Step((), (_put_charge(after),))
+            raise ValueError("another charge needs the budget of the owner")
+        step += budget.admit(charged, amounts) + Step((), (_put_charge(after),))
     return step + _plug(before, after)
 
 

@@ -11,6 +11,7 @@ from common.schemas.image import DEFAULT_STORE, Firmware, StoreName
 from common.schemas.owner import OwnerName
 from common.schemas.port import Port
 from common.schemas.record import Part, Record
+from common.schemas.snapshot import MOST_SNAPSHOTS, Rollback, Snapshot, SnapshotReport
 
 VmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$", max_length=63)]
 """A VM's name is a DNS label (RFC 1123), because it becomes one."""
@@ -207,6 +208,10 @@ class VmRequest(Record):
     """Only hosts with all of these labels will do."""
     move: MoveWish | None = None
     """The last wish that it move."""
+    snapshots: Annotated[tuple[Snapshot, ...], Field(max_length=MOST_SNAPSHOTS)] = ()
+    """Those that are to be; what is of none of them goes."""
+    rollback: Rollback | None = None
+    """The last wish that it be rolled back."""
 
 
 class Role(StrEnum):
@@ -370,4 +375,8 @@ class VmStatus(Record):
     addresses: tuple[str, ...] = ()
     console: Console | None = None
     move: MoveReport | None = None
+    snapshots: tuple[SnapshotReport, ...] = ()
+    """On each that is requested."""
+    rolled_back: int = 0
+    """The number of the last roll-back that was done."""
     events: tuple[Event, ...] = ()
