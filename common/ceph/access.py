@@ -73,8 +73,8 @@ class Access:
 class Cluster:
     """A connection to a cluster, made when it is first needed. For the process of a child only."""
 
-    def __init__(self, access: Access, tell_progress: Callable[[], None]) -> None:
-        """`tell_progress` gives a call that takes long more time."""
+    def __init__(self, access: Access, tell_progress: Callable[..., None]) -> None:
+        """`tell_progress` gives a call that takes long more time; it may say how far that is, in percent."""
         self.tell_progress = tell_progress
         self._access = access
         self._rados: Any = None

@@ -47,11 +47,24 @@ class Hands:
 
         NoAnswer when it does not come in time, or its own error. As long as it tells of progress, it may go on.
         """
+        return cast(R, self._call((function, args, kwargs), lambda _: None))
+
+    def call_long(
+        self,
+        tell: Callable[[int], None],
+        function: Callable[Concatenate[Cluster, P], R],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """The same; `tell` hears how far it is, in percent."""
+        return cast(R, self._call((function, args, kwargs), tell))
+
+    def _call(self, call: object, tell: Callable[[int], None]) -> object:
         is_probe = self._is_away
         if is_probe and not self._probe.acquire(blocking=False):
             raise NoAnswer(NO_ANSWER)
         try:
-            answer = self._ask((function, args, kwargs))
+            answer = self._ask(call, tell)
             self._is_away = isinstance(answer, NoAnswer)
         except NoAnswer:
             self._is_away = True
@@ -61,16 +74,16 @@ class Hands:
                 self._probe.release()
         if isinstance(answer, UcloudError):
             raise answer
-        return cast(R, answer)
+        return answer
 
-    def _ask(self, call: object) -> object:
+    def _ask(self, call: object, tell: Callable[[int], None]) -> object:
         limit_s = self._access.timeout_s + _GRACE_S
         if not self._places.acquire(timeout=limit_s):
             raise NoAnswer(NO_ANSWER)
         try:
             child = self._take()
             try:
-                answer = child.ask(call, limit_s)
+                answer = child.ask(call, limit_s, tell)
             except BaseException:
                 child.end()
                 raise
@@ -122,7 +135,7 @@ class _Child:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def ask(self, call: object, limit_s: float) -> object:
+    def ask(self, call: object, limit_s: float, tell: Callable[[int], None]) -> object:
         """Its answer; NoAnswer when none comes, TemporaryError when it has ended."""
         try:
             self._connection.send(call)
@@ -130,6 +143,8 @@ class _Child:
                 is_done, answer = self._connection.recv()
                 if is_done:
                     return answer
+                if isinstance(answer, int):
+                    tell(answer)
         except (EOFError, OSError) as error:
             raise TemporaryError(f"the call to the Ceph cluster has ended with {self._process.wait()}") from error
         raise NoAnswer(NO_ANSWER)
@@ -149,7 +164,7 @@ def work(descriptor: int) -> None:
     connection = Connection(descriptor)
     threading.Thread(target=_end_with_parent, args=(descriptor,), daemon=True).start()
     with contextlib.suppress(EOFError, OSError):
-        cluster = Cluster(connection.recv(), lambda: connection.send((False, None)))
+        cluster = Cluster(connection.recv(), lambda percent=None: connection.send((False, percent)))
         while True:
             function, args, kwargs = connection.recv()
             try:

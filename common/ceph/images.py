@@ -17,7 +17,7 @@ from common.errors import TemporaryError
 SNAPSHOT = "template"
 """The snapshot of a template, from which its clones are made."""
 
-_FEATURES = (
+FEATURES = (
     rbd.RBD_FEATURE_LAYERING
     | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
     | rbd.RBD_FEATURE_OBJECT_MAP
@@ -52,7 +52,7 @@ def _size(cluster: Cluster, pool: str, name: str) -> int | None:
 def create(cluster: Cluster, pool: str, name: str, size_bytes: int) -> None:
     """Make an empty image; one of that name is fine."""
     with suppress(rbd.ImageExists):
-        rbd.RBD().create(cluster.pool(pool), name, size_bytes, old_format=False, features=_FEATURES)
+        rbd.RBD().create(cluster.pool(pool), name, size_bytes, old_format=False, features=FEATURES)
 
 
 def seal(cluster: Cluster, pool: str, name: str) -> None:
@@ -67,7 +67,7 @@ def seal(cluster: Cluster, pool: str, name: str) -> None:
 def clone(cluster: Cluster, pool: str, template: str, name: str, size_bytes: int) -> None:
     """Clone a sealed image into the same pool, with a size of its own."""
     ioctx = cluster.pool(pool)
-    rbd.RBD().clone(ioctx, template, SNAPSHOT, ioctx, name, features=_FEATURES)
+    rbd.RBD().clone(ioctx, template, SNAPSHOT, ioctx, name, features=FEATURES)
     with rbd.Image(ioctx, name) as image:
         if image.size() != size_bytes:
             image.resize(size_bytes)

@@ -4,10 +4,11 @@ One Protocol for each of the two users (ucloud_image imports templates, ucloud_v
 same contract tests. A store must never remove the template that a disk rests on, nor a disk without being asked to.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from common.schemas.disk import ROOT, DiskSpec
 from common.schemas.host import StoreCapacity
@@ -19,19 +20,21 @@ _STEPS = 128
 class FileDisk:
     """A disk that is a qcow2 file. `direct_io` says whether its file system can do without the page cache.
 
-    `size_mib` is what a guest sees, in whole MiB; 0 when the file is not what it should be.
+    `size_mib` is what a guest sees, in whole MiB; 0 when the file is not what it should be. `snapshots` are those of
+    ucloud, by their ids, each with when it was taken.
     """
 
     path: Path
     direct_io: bool
     size_mib: int
+    snapshots: Mapping[str, datetime] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
 class RbdDisk:
     """A disk that is an image of RBD, in a pool of the cluster that `conf` tells of; `client` may use it.
 
-    `size_mib` is as in FileDisk. The client's key is a secret of the hypervisor, `secret_uuid`.
+    `size_mib` and `snapshots` are as in FileDisk. The client's key is a secret of the hypervisor, `secret_uuid`.
     """
 
     pool: str
@@ -40,6 +43,7 @@ class RbdDisk:
     client: str
     conf: Path
     secret_uuid: str
+    snapshots: Mapping[str, datetime] = field(default_factory=dict, hash=False)
 
 
 Disk = FileDisk | RbdDisk
@@ -77,13 +81,14 @@ class VmDisks:
     """What a store holds of a VM: its disks that are whole, by their serials, and the serials of those that are not.
 
     `leftovers`: there is something, if only the beginning of a disk. `arriving`: the disks were made to be copied into,
-    and not kept yet.
+    and not kept yet. `rolled_back` is the number of the last roll-back that was done with them; 0: none was.
     """
 
     whole: Mapping[str, Disk] = field(default_factory=dict)
     unfinished: frozenset[str] = frozenset()
     leftovers: bool = False
     arriving: bool = False
+    rolled_back: int = 0
 
     @property
     def root(self) -> Disk | None:
@@ -105,6 +110,29 @@ def capacity_of(store_id: str, total_mib: int, free_mib: int) -> StoreCapacity:
     return StoreCapacity(store_id=store_id, total_mib=total_mib, free_mib=free_mib // step_mib * step_mib)
 
 
+class Layers(NamedTuple):
+    """The file of a disk, that of the template which it rests on, if it does, and how large the disk is to be."""
+
+    disk: Path
+    template: Path | None
+    size_bytes: int
+
+
+Convert = Callable[[Layers, Path], None]
+"""Writes what they hold into a file, which is there and empty, as qcow2."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A draft, and the size of the disk that it is, in MiB."""
+
+    draft: str
+    size_mib: int
+
+
+SNAPSHOT_GONE = "the snapshot is gone from the store"
+
+
 class ImageStore(Protocol):
     """The templates. TemporaryError when the store can't do its work now."""
 
@@ -112,6 +140,16 @@ class ImageStore(Protocol):
         """Have `write` write the contents of a disk of that size to where it is told; returns the name of a draft.
 
         What `write` raises is raised, and leaves a draft that is not whole.
+        """
+        ...
+
+    def stage_snapshot(
+        self, image_uuid: str, vm_uuid: str, snapshot: str, convert: Convert, tell: Callable[[int], None]
+    ) -> Staged:
+        """Take the contents of a VM's root disk, whose guest may be on, as it was in a snapshot: a draft of its own.
+
+        Where disks are files, `convert` writes it into another one; else `tell` hears how far it is, in percent.
+        PermanentError when there is no such snapshot here.
         """
         ...
 
@@ -140,7 +178,34 @@ class ImageStore(Protocol):
         ...
 
 
-class DiskStore(Protocol):
+class SnapshotStore(Protocol):
+    """The snapshots of VMs' disks. Which there are, and that one was rolled back to, `DiskStore.disks` tells.
+
+    Those of files are changed by the QEMU of a guest that is on: TemporaryError.
+    """
+
+    def take_snapshot(self, vm_uuid: str, snapshot: str, disks: Collection[str]) -> None:
+        """Make a snapshot of disks, named by their serials, none of which has it. Nothing may write to them meanwhile.
+
+        Whoever is ended in its midst may leave it on some of them.
+        """
+        ...
+
+    def remove_snapshot(self, vm_uuid: str, snapshot: str) -> None:
+        """Remove a snapshot from all disks of a VM; none is fine."""
+        ...
+
+    def roll_back(self, vm_uuid: str, snapshot: str, disks: Collection[str], number: int) -> None:
+        """Make disks, which nobody uses, what they were in a snapshot, and note `number` beside them.
+
+        Nothing is done where that, or a higher one, has been noted: whoever asks. May take as long as a copy, and be
+        cut off at any point: then it is to be done again. PermanentError, and nothing is changed, where a disk has no
+        such snapshot.
+        """
+        ...
+
+
+class DiskStore(SnapshotStore, Protocol):
     """The disks of VMs. TemporaryError when the store can't do its work now (it is full, or not there)."""
 
     def create(self, vm_uuid: str, image_uuid: str, disks: Iterable[DiskSpec]) -> None:

@@ -5,6 +5,7 @@
     <ssd>/vms/<vm>/root.qcow2             an overlay on its template
     <ssd|hdd>/vms/<vm>/<serial>.qcow2     another disk
     <ssd|hdd>/vms/<vm>/.arriving          says that the disks were made for another host's to be copied into
+    <ssd>/vms/<vm>/.rolled-back           the number of the last roll-back that was done
     <ssd|hdd>/.ucloud-store               the store's id; its absence says that the file system is not mounted
 
 Files appear by a rename, so a process that is killed at any point leaves nothing that looks whole and is not.
@@ -14,13 +15,26 @@ import fcntl
 import logging
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
 from common.errors import PermanentError, TemporaryError
 from common.schemas.disk import ROOT, DiskKind, DiskSpec
 from common.settings import StorageSettings
-from common.storage import Capacities, CephSecret, Disk, FileDisk, NewFile, Target, VmDisks
+from common.storage import (
+    SNAPSHOT_GONE,
+    Capacities,
+    CephSecret,
+    Convert,
+    Disk,
+    FileDisk,
+    Layers,
+    NewFile,
+    Staged,
+    Target,
+    VmDisks,
+    qcow2_snapshots,
+)
 from common.storage.disk_directory import (
     DIRECTORY_MODE,
     MIB,
@@ -28,10 +42,10 @@ from common.storage.disk_directory import (
     DiskDirectory,
     checked,
     os_errors,
-    qemu_img,
     rename_durably,
 )
 from common.storage.qcow2 import read_header
+from common.storage.qemu_img import qemu_img
 from common.storage.qemu_locks import is_locked
 
 _log = logging.getLogger(__name__)
@@ -64,6 +78,26 @@ class DirectoryStore:
         with os_errors(f"import image {image_uuid}"):
             draft.chmod(0o444)
         return draft.name
+
+    def stage_snapshot(
+        self, image_uuid: str, vm_uuid: str, snapshot: str, convert: Convert, tell: Callable[[int], None]
+    ) -> Staged:
+        """See ImageStore. Whoever converts knows how far that is."""
+        root = self._ssd.disk(vm_uuid, ROOT)
+        entry = qcow2_snapshots.table(root.path).get(snapshot) if root else None
+        if root is None or entry is None:
+            raise PermanentError(SNAPSHOT_GONE)
+        # QEMU shows a snapshot as large as the disk is now.
+        if root.size_mib * MIB < entry.size_bytes:
+            raise TemporaryError("the disk of the VM is yet to grow to what it was in the snapshot")
+        layers = Layers(root.path, self._backing(root.path), entry.size_bytes)
+
+        def write(target: Target) -> None:
+            if isinstance(target, NewFile):
+                convert(layers, target.path)
+                qemu_img("resize", "-q", "--shrink", "-f", "qcow2", str(target.path), str(layers.size_bytes))
+
+        return Staged(self.stage(image_uuid, layers.size_bytes, write), -(-layers.size_bytes // MIB))
 
     def publish(self, image_uuid: str, draft: str) -> None:
         """See ImageStore."""
@@ -172,7 +206,40 @@ class DirectoryStore:
             unfinished=drafts - whole.keys(),
             leftovers=any(part.vm(vm_uuid).exists() for part in self._parts()),
             arriving=any(part.is_arriving(vm_uuid) for part in self._parts()),
+            rolled_back=self._ssd.rolled_back(vm_uuid),
         )
+
+    def take_snapshot(self, vm_uuid: str, snapshot: str, disks: Collection[str]) -> None:
+        """See SnapshotStore."""
+        for disk in self._files(vm_uuid, disks).values():
+            qcow2_snapshots.take(disk.path, snapshot)
+
+    def remove_snapshot(self, vm_uuid: str, snapshot: str) -> None:
+        """See SnapshotStore."""
+        for part in self._parts():
+            for disk in part.disks(vm_uuid).values():
+                if snapshot in disk.snapshots:
+                    qcow2_snapshots.remove(disk.path, snapshot)
+
+    def roll_back(self, vm_uuid: str, snapshot: str, disks: Collection[str], number: int) -> None:
+        """See SnapshotStore. Of a file, the tables are changed, not the data."""
+        if self._ssd.rolled_back(vm_uuid) >= number:
+            return
+        files = self._files(vm_uuid, disks)
+        if any(snapshot not in disk.snapshots for disk in files.values()):
+            raise PermanentError(SNAPSHOT_GONE)
+        for disk in files.values():
+            qcow2_snapshots.roll_back(disk.path, snapshot)
+        self._ssd.note_rolled_back(vm_uuid, number)
+
+    def _files(self, vm_uuid: str, serials: Collection[str]) -> dict[str, FileDisk]:
+        """These disks; TemporaryError when one is not there."""
+        there: dict[str, FileDisk] = {}
+        for part in self._parts():
+            there |= part.disks(vm_uuid)
+        if missing := set(serials) - there.keys():
+            raise TemporaryError(f"the disk {', '.join(sorted(missing))} is gone from this host's store")
+        return {serial: there[serial] for serial in serials}
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
         """See DiskStore. Disks that are only being made count as well."""
@@ -237,6 +304,11 @@ class DirectoryStore:
 
     def _template(self, image_uuid: str) -> Path:
         return self._templates / f"{checked(image_uuid)}.qcow2"
+
+    def _backing(self, disk: Path) -> Path | None:
+        """The template that a disk rests on, and no other file, whatever is written in it."""
+        name = Path(read_header(disk).backing_file)
+        return self._template(name.stem) if name.name else None
 
     def _rests_on(self, vm_uuid: str, template: Path) -> bool:
         root = self._ssd.disk(vm_uuid, ROOT)

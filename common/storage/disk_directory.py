@@ -8,7 +8,6 @@ import fcntl
 import os
 import re
 import shutil
-import subprocess
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +16,19 @@ from pathlib import Path
 from common.errors import PermanentError, TemporaryError
 from common.schemas.disk import SERIAL_PATTERN
 from common.schemas.host import StoreCapacity
-from common.storage import FileDisk, capacity_of
+from common.storage import FileDisk, capacity_of, qcow2_snapshots
 from common.storage.qcow2 import read_header
+from common.storage.qemu_img import qemu_img
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DIRECTORY_MODE = 0o711
 """QEMU may run as a user of its own, who must get through to its disks but need not list them."""
 MIB = 1024 * 1024
 _ARRIVING = ".arriving"
+_ROLLED_BACK = ".rolled-back"
 _DISK = re.compile(rf"({SERIAL_PATTERN})\.qcow2")
 _DRAFT = re.compile(rf"\.({SERIAL_PATTERN})\.{UUID.pattern}")
 _ID_FILE = ".ucloud-store"
-_QEMU_IMG_TIMEOUT_S = 60
 
 
 class DiskDirectory:
@@ -109,7 +109,7 @@ class DiskDirectory:
             size_mib = read_header(path).virtual_size_bytes // MIB
         except PermanentError:
             size_mib = 0  # it can still be removed
-        return FileDisk(path, self._direct_io, size_mib)
+        return FileDisk(path, self._direct_io, size_mib, qcow2_snapshots.read(path))
 
     def _file(self, vm_uuid: str, serial: str) -> Path:
         return self.vm(vm_uuid) / f"{_checked_serial(serial)}.qcow2"
@@ -137,6 +137,23 @@ class DiskDirectory:
             if not (folder / _ARRIVING).exists() and any(folder.iterdir()):
                 raise PermanentError("there are disks of this VM in the store of the host that it is to be copied to")
             (folder / _ARRIVING).touch()
+
+    def rolled_back(self, vm_uuid: str) -> int:
+        """The number of the last roll-back that was done; 0: none was."""
+        self.check()
+        with os_errors(f"look at the disks of VM {vm_uuid}"):
+            try:
+                return int((self.vm(vm_uuid) / _ROLLED_BACK).read_text(encoding="ascii"))
+            except FileNotFoundError:
+                return 0
+
+    def note_rolled_back(self, vm_uuid: str, number: int) -> None:
+        """Say that a roll-back was done, for good."""
+        self.check()
+        with os_errors(f"roll VM {vm_uuid} back"):
+            draft = self.vm(vm_uuid) / f"{_ROLLED_BACK}.{uuid.uuid4()}"
+            draft.write_text(f"{number}\n", encoding="ascii")
+            rename_durably(draft, self.vm(vm_uuid) / _ROLLED_BACK)
 
     def keep(self, vm_uuid: str) -> None:
         """Take the mark away."""
@@ -236,25 +253,6 @@ def _can_direct_io(path: Path) -> bool:
             raise
         return False
     return True
-
-
-def qemu_img(*arguments: str) -> None:
-    """Run qemu-img; TemporaryError says what it said."""
-    try:
-        subprocess.run(
-            ("qemu-img", *arguments),
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=_QEMU_IMG_TIMEOUT_S,
-            stdin=subprocess.DEVNULL,
-        )
-    except FileNotFoundError as error:
-        raise TemporaryError("qemu-img is not installed on this host") from error
-    except subprocess.TimeoutExpired as error:
-        raise TemporaryError(f"qemu-img {arguments[0]} took longer than {_QEMU_IMG_TIMEOUT_S} s") from error
-    except subprocess.CalledProcessError as error:
-        raise TemporaryError(f"qemu-img {arguments[0]} failed: {error.stderr.strip()}") from error
 
 
 @contextmanager

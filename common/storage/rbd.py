@@ -21,18 +21,33 @@ import secrets
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
-from common.ceph import images, ledger
+from common.ceph import images, ledger, snapshots
 from common.ceph.access import Access
 from common.ceph.hands import Hands
 from common.errors import PermanentError, TemporaryError
 from common.schemas.disk import HDD, ROOT, SERIAL_PATTERN, DiskKind, DiskSpec
 from common.schemas.host import StoreCapacity
 from common.settings import StorageSettings
-from common.storage import Capacities, CephSecret, Disk, NbdServer, RbdDisk, Target, VmDisks, capacity_of, nbd
+from common.storage import (
+    SNAPSHOT_GONE,
+    Capacities,
+    CephSecret,
+    Convert,
+    Disk,
+    NbdServer,
+    RbdDisk,
+    Staged,
+    Target,
+    VmDisks,
+    capacity_of,
+    nbd,
+)
+from common.storage.rbd_snapshots import RbdSnapshots, ours
 
 _log = logging.getLogger(__name__)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -61,6 +76,7 @@ class RbdStore:
         self._ssd = settings.rbd_ssd_pool
         self._hdd = settings.rbd_hdd_pool
         self._identities: dict[str, str] = {}
+        self._snapshots = RbdSnapshots(self._hands, self._ssd)
 
     def close(self) -> None:
         """End the processes that wait for calls."""
@@ -70,8 +86,7 @@ class RbdStore:
 
     def stage(self, image_uuid: str, size_bytes: int, write: Callable[[Target], None]) -> str:
         """See ImageStore."""
-        draft = f"template-{_checked(image_uuid)}-{secrets.token_hex(4)}"
-        self._note({f"draft.{image_uuid}.{draft}": _STAGED})
+        draft = self._begin_draft(image_uuid)
         self._hands.call(images.create, self._ssd, draft, size_bytes)
         try:
             with nbd.serve(self._for_qemu(draft)) as server:
@@ -80,6 +95,20 @@ class RbdStore:
             why = self._hands.call(images.why_stuck, self._ssd)
             raise TemporaryError(why or f"the image can't be written to the Ceph cluster: {error}") from error
         self._hands.call(images.seal, self._ssd, draft)
+        return draft
+
+    def stage_snapshot(
+        self, image_uuid: str, vm_uuid: str, snapshot: str, convert: Convert, tell: Callable[[int], None]
+    ) -> Staged:
+        """See ImageStore."""
+        root = self.disks(vm_uuid).root
+        if not isinstance(root, RbdDisk) or snapshot not in root.snapshots:
+            raise PermanentError(SNAPSHOT_GONE)
+        return self._snapshots.stage(root.image, snapshot, self._begin_draft(image_uuid), tell)
+
+    def _begin_draft(self, image_uuid: str) -> str:
+        draft = f"template-{_checked(image_uuid)}-{secrets.token_hex(4)}"
+        self._note({f"draft.{image_uuid}.{draft}": _STAGED})
         return draft
 
     def publish(self, image_uuid: str, draft: str) -> None:
@@ -217,16 +246,31 @@ class RbdStore:
                 client=self._access.client,
                 conf=Path(self._access.conf),
                 secret_uuid=self._secret_uuid,
+                snapshots=seen.snapshots,
             )
             for serial, seen in found.items()
             if seen.size_bytes is not None and not seen.state.startswith((_MAKING, _REMOVING))
         }
+        rolled_back = self._snapshots.rolled_back(vm_uuid)
         return VmDisks(
             whole,
             unfinished=frozenset(found) - whole.keys(),
-            leftovers=bool(found),
+            leftovers=bool(found) or rolled_back is not None,
             arriving=any(seen.state.startswith(_ARRIVING) for seen in found.values()),
+            rolled_back=rolled_back or 0,
         )
+
+    def take_snapshot(self, vm_uuid: str, snapshot: str, disks: Collection[str]) -> None:
+        """See SnapshotStore."""
+        self._snapshots.take(self.disks(vm_uuid), disks, snapshot)
+
+    def remove_snapshot(self, vm_uuid: str, snapshot: str) -> None:
+        """See SnapshotStore."""
+        self._snapshots.remove(self.disks(vm_uuid), snapshot)
+
+    def roll_back(self, vm_uuid: str, snapshot: str, disks: Collection[str], number: int) -> None:
+        """See SnapshotStore."""
+        self._snapshots.roll_back(vm_uuid, self.disks(vm_uuid), disks, snapshot, number)
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
         """See DiskStore. A client that has died without giving its lock back counts until it is expelled."""
@@ -284,6 +328,7 @@ class RbdStore:
         """See DiskStore."""
         for seen in self._look(vm_uuid).values():
             self._remove(seen.place)
+        self._snapshots.forget(vm_uuid)
 
     def _remove(self, place: "_Place") -> None:
         # On its way it has no name.
@@ -347,12 +392,12 @@ class RbdStore:
         places = [
             self._place(vm_uuid, serial, kind) for serial, kind in kinds.items() if self._hdd or kind is DiskKind.SSD
         ]
-        sizes = self._hands.call(images.sizes, tuple((place.pool, place.image) for place in places))
+        looks = self._hands.call(snapshots.look, tuple((place.pool, place.image) for place in places))
         noted = self._noted(prefix)
         return {
-            place.serial: _Seen(place, noted.get(place.serial, ""), size_bytes)
-            for place, size_bytes in zip(places, sizes, strict=True)
-            if place.serial in noted or (place.serial in _KNOWN and size_bytes is not None)
+            place.serial: _Seen(place, noted.get(place.serial, ""), look)
+            for place, look in zip(places, looks, strict=True)
+            if place.serial in noted or (place.serial in _KNOWN and look is not None)
         }
 
     def _noted(self, prefix: str) -> dict[str, str]:
@@ -406,11 +451,21 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A disk of which there is something: what the ledger says, and its size, None where there is no image."""
+    """A disk of which there is something: what the ledger says, and how it looks, None where there is no image."""
 
     place: _Place
     state: str
-    size_bytes: int | None
+    look: snapshots.Look | None
+
+    @property
+    def size_bytes(self) -> int | None:
+        """How large it is."""
+        return self.look.size_bytes if self.look else None
+
+    @property
+    def snapshots(self) -> dict[str, datetime]:
+        """Those of ucloud, each with when it was taken."""
+        return ours(self.look.taken_at_s) if self.look else {}
 
 
 def _kind_of(serial: str, state: str) -> DiskKind:

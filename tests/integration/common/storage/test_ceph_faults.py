@@ -18,6 +18,7 @@ from tests.integration.common.storage.disks import IMAGE, VM, holds, import_imag
 TIMEOUT_S = 2
 """How long the cluster may leave one operation unanswered in these tests."""
 LATEST_S = TIMEOUT_S + 35
+SNAPSHOT = "00000000-0000-4000-8000-000000000001"
 OTHER_VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a11"
 
 
@@ -41,6 +42,9 @@ def _calls(store: RbdStore) -> dict[str, Callable[[], object]]:
         "grow": lambda: store.grow(VM, sized(128, 8)),
         "remove": lambda: store.remove(VM),
         "expel": lambda: store.expel(VM),
+        "take_snapshot": lambda: store.take_snapshot(VM, SNAPSHOT, ("root",)),
+        "remove_snapshot": lambda: store.remove_snapshot(VM, SNAPSHOT),
+        "roll_back": lambda: store.roll_back(VM, SNAPSHOT, ("root",), 1),
         "vms": store.vms,
         "templates": store.templates,
         "capacity": store.capacity,
@@ -76,6 +80,39 @@ def test_while_an_osd_hangs_every_call_ends_in_time_and_goes_on_afterwards(store
     finally:
         ceph.resume("ceph-osd")
     _comes_back(store)
+
+
+def test_a_roll_back_in_whose_midst_an_osd_hangs_ends_in_time_and_is_done_afterwards(
+    store: RbdStore, ceph: CephCluster
+) -> None:
+    store.grow(VM, sized(512, 8))
+    qemu_io(root(store), "write -P 1 0 400M")
+    store.take_snapshot(VM, SNAPSHOT, ("root",))
+    qemu_io(root(store), "write -P 2 0 400M")
+    took: list[float] = []
+    thread = threading.Thread(
+        target=lambda: took.append(_ends(lambda: store.roll_back(VM, SNAPSHOT, ("root",), 1))), daemon=True
+    )
+    thread.start()
+    wait_for("its beginning", lambda: store._snapshots._noted(VM).endswith("begun"), 20, interval_s=0.01)
+    ceph.pause("ceph-osd")
+    try:
+        thread.join(4 * LATEST_S)
+    finally:
+        ceph.resume("ceph-osd")
+    assert took, "it was too fast"
+    assert took[0] < LATEST_S
+    wait_for("a roll-back", lambda: _is_rolled_back(store), 120, interval_s=1)
+    assert "failed" not in qemu_io(root(store), "read -P 1 0 400M")
+    store.remove(VM)
+
+
+def _is_rolled_back(store: RbdStore) -> bool:
+    try:
+        store.roll_back(VM, SNAPSHOT, ("root",), 1)
+    except TemporaryError:
+        return False
+    return store.disks(VM).rolled_back == 1
 
 
 def test_while_the_monitor_is_away_what_is_known_works_and_the_rest_ends_in_time(
