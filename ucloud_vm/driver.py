@@ -22,6 +22,7 @@ from ucloud_vm.plugging import KEEPS
 from ucloud_vm.report import NOT_ORDERED
 from ucloud_vm.run_directory import RunDirectory, is_uuid
 from ucloud_vm.seeds import Seeds
+from ucloud_vm.snapshot_keeper import SnapshotKeeper
 from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class VmDriver:
         self._migrations = parts.migrations
         self._nics = parts.nics
         self._seeds = parts.seeds
+        self._snapshots = SnapshotKeeper(parts.hypervisor, parts.disks)
         self._shutdown_asked_at: dict[str, datetime] = {}
         self._unplug_asked_at: dict[str, dict[PortId, datetime]] = {}
         self._disk_asked_at: dict[str, dict[str, datetime]] = {}
@@ -92,6 +94,8 @@ class VmDriver:
             lacking=self._nics.lacking(name),
             unplug_asked_at=dict(self._unplug_asked_at.get(name, {})),
             disk_asked_at=dict(self._disk_asked_at.get(name, {})),
+            snapshots={serial: disk.snapshots for serial, disk in stored.whole.items()} if stored else None,
+            rolled_back=stored.rolled_back if stored else 0,
         )
 
     def apply(self, name: str, action: Action) -> None:
@@ -103,6 +107,8 @@ class VmDriver:
             self._migrations.take(name, action)
         elif isinstance(action, steps.PlugAction):
             self._plug(name, action)
+        elif isinstance(action, steps.SnapshotAction):
+            self._snapshots.apply(name, action)
         else:
             self._change_domain(name, action)
 

@@ -24,6 +24,10 @@ class Permit(Protocol):
         """TemporaryError unless a disk of a VM may be removed."""
         ...
 
+    def check_snapshots(self, vm_uuid: str, unwanted: str | None) -> None:
+        """TemporaryError unless snapshots of a VM may be taken, rolled back to, or, if it is `unwanted`, removed."""
+        ...
+
     def check_resume(self, *, ha: bool) -> None:
         """TemporaryError unless a guest may run on."""
         ...
@@ -55,6 +59,13 @@ class HaDriver:
                 self._permit.check_removal(name, serial)
             case steps.Resume():
                 self._permit.check_resume(ha=self._marks.is_ha(name))
+            case steps.TakeSnapshot():
+                self._permit.check_resume(ha=self._marks.is_ha(name))
+                self._permit.check_snapshots(name, None)
+            case steps.RemoveSnapshot(snapshot, broken_off):
+                self._permit.check_snapshots(name, None if broken_off else snapshot)
+            case steps.RollBack():
+                self._permit.check_snapshots(name, None)
         self._driver.apply(name, action)
         if isinstance(action, steps.Undefine):
             self._marks.set(name, ha=True)

@@ -1,6 +1,6 @@
 """What ucloud_vm asks of a hypervisor. It knows domains by the uuids of their VMs and tells ours from others'."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -76,6 +76,8 @@ class Domain:
     """Those that it has cards for: now, if it is on, else from its next start."""
     plugs: bool = True
     """Whether ports and disks can be plugged in and unplugged while it is on."""
+    takes_snapshots: bool = True
+    """Whether snapshots of its disks can be taken and removed while it is on."""
     sending: Sending | None = None
     """It is being sent to another host. Looked at before `power`: None and RUNNING means that it is not, and stays."""
 
@@ -194,6 +196,14 @@ class Hypervisor(Protocol):
 
     def unplug_disk(self, vm_uuid: str, serial: str) -> None:
         """Ask a guest that is on to let go of a disk; it goes when the guest has done so."""
+        ...
+
+    def take_snapshot(self, vm_uuid: str, snapshot: str, serials: Collection[str]) -> None:
+        """Make a snapshot of disks that are files, of a guest that is on: of all at one moment, or of none."""
+        ...
+
+    def remove_snapshot(self, vm_uuid: str, snapshot: str, serials: Collection[str]) -> None:
+        """Remove a snapshot of disks that are files, each of which has it, of a guest that is on."""
         ...
 
     def plug(self, vm_uuid: str, nic: Nic) -> None:

@@ -9,7 +9,7 @@ Source: libvirt's API reference; the meaning of a domain's state and its reason:
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -21,7 +21,7 @@ from common.schemas.disk import DiskSpec
 from common.schemas.port import PortId
 from common.storage import CephSecret, Disk
 from ucloud_vm import domain as description
-from ucloud_vm import libvirt_migration
+from ucloud_vm import libvirt_migration, libvirt_snapshots
 from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.hypervisor import Domain, Journey, Machine, Nic, OffCause, Power
 from ucloud_vm.libvirt_traits import Traits, traits_of
@@ -77,6 +77,8 @@ _TASKS = {
     "allow_downtime": "let the VM stand still for longer",
     "send_rest_later": "let the VM go on at its new host",
     "grow_disks": "grow the VM's disks",
+    "take_snapshot": "take a snapshot",
+    "remove_snapshot": "remove a snapshot",
     "plug": "plug the VM into a network",
     "unplug": "unplug the VM from a network",
     "plug_disk": "plug a disk into the VM",
@@ -175,6 +177,7 @@ class LibvirtHypervisor:
                 grows=traits.grows_disks,
                 ports=frozenset(description.read_ports(xml)),
                 plugs=traits.plugs_ports,
+                takes_snapshots=traits.takes_snapshots,
                 sending=sending,
             )
 
@@ -268,6 +271,18 @@ class LibvirtHypervisor:
             domain = connection.lookupByUUIDString(vm_uuid)
             if plugged := description.read_disks(domain.XMLDesc()).get(serial):
                 domain.detachDeviceAlias(plugged.alias, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    def take_snapshot(self, vm_uuid: str, snapshot: str, serials: Collection[str]) -> None:
+        """See Hypervisor."""
+        with self._session("take_snapshot") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            libvirt_snapshots.take(domain, snapshot, _aliases(domain, serials))
+
+    def remove_snapshot(self, vm_uuid: str, snapshot: str, serials: Collection[str]) -> None:
+        """See Hypervisor."""
+        with self._session("remove_snapshot") as (connection, _):
+            domain = connection.lookupByUUIDString(vm_uuid)
+            libvirt_snapshots.remove(domain, snapshot, _aliases(domain, serials))
 
     def plug(self, vm_uuid: str, nic: Nic) -> None:
         """See Hypervisor. The next start defines the domain anew, so only the guest that is on is changed."""
@@ -388,6 +403,14 @@ class LibvirtHypervisor:
     def _tell(self, vm_uuid: str | None) -> None:
         for listener in self._listeners:
             listener(vm_uuid)
+
+
+def _aliases(domain: Any, serials: Collection[str]) -> list[str]:
+    """What libvirt calls these disks of a guest that is on; TemporaryError when it has not got one."""
+    has = description.read_disks(domain.XMLDesc())
+    if missing := set(serials) - has.keys():
+        raise TemporaryError(f"its guest has not got the disk {', '.join(sorted(missing))}")
+    return [has[serial].alias for serial in serials]
 
 
 def _tell_secret(connection: Any, secret: CephSecret) -> None:

@@ -13,8 +13,8 @@ ucloud-vm, which may be killed at any time:
 
 libvirtd's end is the end of its guests and their domains: they are deployed anew on their disks, which are real.
 Such a guest answers its power button at once; `virsh destroy` kills it. It has neither serial line nor log, its display
-shows libvirt's logo, its disks don't grow and its ports don't change before it is started again, and it moves to
-another host only when it is off. Its ports have no taps, though the bridges of their networks are waited for.
+shows libvirt's logo, its disks don't grow and its ports don't change before it is started again; it has to be off for
+a snapshot, and to move to another host. Its ports have no taps, though the bridges of their networks are waited for.
 """
 
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ class Traits:
     undefine_flags: int
     grows_disks: bool
     plugs_ports: bool
+    takes_snapshots: bool
     moves_live: bool
     keeps_secrets: bool
 
@@ -44,6 +45,7 @@ _QEMU = Traits(
     | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM,
     grows_disks=True,
     plugs_ports=True,
+    takes_snapshots=True,
     moves_live=True,
     keeps_secrets=True,
 )
@@ -53,6 +55,7 @@ _TEST = Traits(
     undefine_flags=libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA,
     grows_disks=False,
     plugs_ports=False,
+    takes_snapshots=False,
     moves_live=False,
     keeps_secrets=False,
 )

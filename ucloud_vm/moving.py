@@ -115,6 +115,8 @@ class Departure:
             return "it is to be rebooted first"
         if not disks.fits(self._disks, domain):
             return "its disks are not as requested yet"
+        if self.leaving.copies_disks and self.placement.request.snapshots:
+            return "it has snapshots, which a copy of its disks would not have"
         if self.leaving.copies_disks and not self._has_requested_sizes():
             return "its disks are not as large as requested yet"
         if not plugging.fits(self.placement.request.ports, domain):

@@ -46,6 +46,16 @@ class Permit:
         if placement is None or placement.role is not Role.RUN or serial in wanted:
             raise TemporaryError(NOT_ORDERED_NOW)
 
+    def check_snapshots(self, vm_uuid: str, unwanted: str | None) -> None:
+        """TemporaryError unless a VM's disks are surely this host's to take snapshots of and to roll back now.
+
+        So must be that a snapshot which is to go is wanted no more: the host that the VM is on by now may have made it.
+        """
+        placement = self._placement(vm_uuid)
+        wanted = {snapshot.id for snapshot in placement.request.snapshots} if placement else set()
+        if placement is None or placement.role is not Role.RUN or unwanted in wanted:
+            raise TemporaryError(NOT_ORDERED_NOW)
+
     def check_resume(self, *, ha: bool) -> None:
         """TemporaryError unless a guest may run on here."""
         if ha and self._lifeline and not self._lifeline.is_in_touch(self._ttl_s):

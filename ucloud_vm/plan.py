@@ -1,6 +1,7 @@
 """What to do about one VM on this host: from its placement and what is here to the status and the next steps. Pure.
 
-It must never start a guest unless its placement says RUNNING, and never remove all disks unless it says DELETED.
+It must never start a guest unless its placement says RUNNING, nor while its disks are to be rolled back; and never
+remove all disks unless it says DELETED.
 
 What a later look must know of an earlier one is in the status: since when a VM is being stopped, whether its guest
 powered itself off, how often it died of late, how many of its reboots are done. So nothing is forgotten when the daemon
@@ -13,8 +14,9 @@ from datetime import datetime, timedelta
 from common.decision import Decision, Failure
 from common.schemas.disk import DiskSpec
 from common.schemas.port import Port
+from common.schemas.snapshot import SnapshotReport
 from common.schemas.vm import Actual, MoveReport, Placement, Requested, Role, Specs, VmRequest, VmStatus
-from ucloud_vm import disks, moving, plugging
+from ucloud_vm import disks, moving, plugging, snapshots
 from ucloud_vm.hypervisor import Domain, OffCause, Power
 from ucloud_vm.report import NOT_ORDERED, report
 from ucloud_vm.steps import (
@@ -49,6 +51,7 @@ POWERED_OFF_BY_GUEST = "powered off by the guest"
 REBOOT = "to be started again: a reboot"
 STUCK = "a disk of this VM can't be written, is the store of its host full?"
 START_ABANDONED = "its start was interrupted, it is begun anew"
+ROLLS_BACK = "its disks are rolled back"
 GIVEN_UP = "its move to this host was given up"
 NOT_WHOLE = "its disks have not arrived whole: its move to this host was cut off"
 
@@ -235,7 +238,10 @@ class _Look:
         return self._do(Actual.STOPPING, PowerOff(START_ABANDONED))
 
     def _settle(self, domain: Domain) -> Decision[VmStatus, Action]:
-        """Bring a VM that is deployed to the requested state."""
+        """Bring a VM that is deployed to the requested state; first its disks to what they are to be rolled back to."""
+        if domain.power is Power.OFF and (roll_back := snapshots.due(self._request, self.observed)):
+            actual = Actual.STOPPED if self._request.requested is Requested.STOPPED else Actual.DEPLOYING
+            return self._do(actual, roll_back, reason=ROLLS_BACK)
         match self._request.requested:
             case Requested.RUNNING:
                 return self._run(domain) if domain.power is not Power.OFF else self._start(domain)
@@ -396,6 +402,13 @@ class _Look:
         chores: tuple[Action, ...] = (*plugs.actions, *swaps.actions)
         if domain.power is Power.OFF and (define := self._redefine(domain)):
             chores = (define, *swaps.actions)
+        can_take = domain.power is Power.OFF or domain.takes_snapshots
+        to_take = snapshots.chores(self._request, self.observed, self.previous, can_take=can_take)
+        if to_take and self.failure and (left := snapshots.pause(self.failure, self.observed, self.now)) > timedelta():
+            if not chores:
+                return self._say(actual, self.failure.reason, left.total_seconds())
+            to_take = ()
+        chores = (*to_take, *chores)
         reason = "; ".join(filter(None, (plugs.reason, swaps.reason)))
         if not chores:
             pauses = [pause for pause in (plugs.again_in_s, swaps.again_in_s) if pause is not None]
@@ -431,10 +444,19 @@ class _Look:
                 "specs": self._specs_in_use(),
                 "addresses": plugging.addresses(self._ports, self.observed.domain),
                 "move": move,
+                "snapshots": self._snapshots(actual, reason),
+                "rolled_back": known.rolled_back if self.observed.snapshots is None else self.observed.rolled_back,
                 "console": None if actual is Actual.DELETED else self.observed.console,
             }
         )
         return report(known, actual, reason, self.now)
+
+    def _snapshots(self, actual: Actual, reason: str) -> tuple[SnapshotReport, ...]:
+        domain = self.observed.domain
+        why_not = reason if actual in _AT_REST else snapshots.WAITS_FOR_REST
+        if domain and domain.power is not Power.OFF and not domain.takes_snapshots:
+            why_not = snapshots.WAITS_FOR_OFF
+        return snapshots.reports(self._request, self.observed, self.previous, why_not)
 
     def _specs_in_use(self) -> Specs | None:
         """What the guest that is on was started with, and how large its disks are by now."""

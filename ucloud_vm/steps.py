@@ -118,6 +118,31 @@ class RemoveDisks:
 
 
 @dataclass(frozen=True)
+class TakeSnapshot:
+    """Make a snapshot of disks, of which none has it, at one moment: a guest that runs stands still for it."""
+
+    snapshot: str
+    disks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RemoveSnapshot:
+    """Remove a snapshot from all disks that have it: nobody wants it, or it was broken off and is to be taken anew."""
+
+    snapshot: str
+    broken_off: bool = False
+
+
+@dataclass(frozen=True)
+class RollBack:
+    """Make the disks, whose guest is off, what they were in a snapshot, and remember that by the number of the wish."""
+
+    number: int
+    snapshot: str
+    disks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class MakeFolder:
     """Make the folder of sockets of a VM that comes from another host."""
 
@@ -169,7 +194,8 @@ DiskAction = (
 SendAction = Send | StopSending | AllowDowntime | SendRestLater
 DomainAction = SetHa | Define | Start | ShutDown | PowerOff | Suspend | Resume | Undefine | MakeFolder
 PlugAction = Plug | Unplug | PlugDisk | UnplugDisk
-Action = DiskAction | SendAction | DomainAction | PlugAction
+SnapshotAction = TakeSnapshot | RemoveSnapshot | RollBack
+Action = DiskAction | SendAction | DomainAction | PlugAction | SnapshotAction
 
 
 @dataclass(frozen=True)
@@ -217,3 +243,8 @@ class Observation:
     """When this daemon last asked its guest to let go of a port."""
     disk_asked_at: Mapping[str, datetime] = field(default_factory=dict)
     """When it last asked it to let go of a disk, by its serial."""
+    snapshots: Mapping[str, Mapping[str, datetime]] | None = None
+    """Of each disk that there is, by its serial: its snapshots, by their ids, and when they were taken. None: the store
+    does not answer."""
+    rolled_back: int = 0
+    """The number of the last roll-back that was done with its disks."""

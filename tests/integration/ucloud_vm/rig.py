@@ -18,6 +18,7 @@ import websocket
 from common import keys
 from common.schemas.network import DNS_V6, GATEWAY, GATEWAY_MAC, METADATA_V6, NetworkRequest
 from common.schemas.port import Port
+from common.schemas.snapshot import Rollback, Snapshot
 from common.schemas.vm import Actual, Event, Placement, Requested, Specs, VmRequest, VmStatus
 from common.settings import StorageSettings
 from common.storage.directory import DirectoryStore
@@ -163,6 +164,8 @@ class Rig:
         reboots: int = 0,
         ha: bool = True,
         ports: tuple[Port, ...] = (),
+        snapshots: tuple[Snapshot, ...] = (),
+        rollback: Rollback | None = None,
     ) -> None:
         """Write a placement as the scheduler does."""
         now = datetime.now(UTC)
@@ -179,6 +182,8 @@ class Rig:
             generation=generation,
             created_at=now,
             ports=ports,
+            snapshots=snapshots,
+            rollback=rollback,
         )
         placement = Placement(epoch=epoch, generation=generation, request=request, placed_at=now)
         self.put(keys.placement(self.host.name, vm_uuid), placement.to_json())

@@ -1,4 +1,4 @@
-"""Whether a disk is surely wanted no more: what etcd says now counts, whatever a daemon still believes."""
+"""Whether a disk or a snapshot is surely wanted no more: what etcd says counts, whatever a daemon still believes."""
 
 import uuid
 from datetime import UTC, datetime
@@ -8,6 +8,7 @@ import pytest
 from common import keys
 from common.errors import TemporaryError
 from common.schemas.disk import DiskKind, DiskSpec
+from common.schemas.snapshot import Snapshot
 from common.schemas.vm import Placement, Role, Specs, VmRequest
 from common.store import Delete, Put, Store, absent, present
 from ucloud_vm.permit import NOT_ORDERED_NOW, Permit
@@ -33,4 +34,27 @@ def test_a_disk_goes_only_by_an_order_that_stands_and_does_not_have_it(store: St
         store.commit([present(key)], [Put(key, other.to_json())])
         with pytest.raises(TemporaryError, match=NOT_ORDERED_NOW):
             permit.check_removal(VM, SERIAL)
+    store.commit([present(key)], [Delete(key)])
+
+
+def test_snapshots_are_changed_only_by_whom_the_vm_is_ordered_from(store: Store) -> None:
+    permit, key = Permit(store, "h1", None, 10), keys.placement("h1", VM)
+
+    def order(role: Role) -> bytes:
+        plain = _order(role)
+        snapshot = Snapshot(id="s", name="before", created_at=plain.placed_at, disks=plain.request.specs.disks)
+        request = plain.request.model_copy(update={"snapshots": (snapshot,)})
+        return plain.model_copy(update={"request": request}).to_json()
+
+    with pytest.raises(TemporaryError, match=NOT_ORDERED_NOW):
+        permit.check_snapshots(VM, None)
+    store.commit([absent(key)], [Put(key, order(Role.RUN))])
+    permit.check_snapshots(VM, None)
+    permit.check_snapshots(VM, "another")
+    with pytest.raises(TemporaryError, match=NOT_ORDERED_NOW):
+        permit.check_snapshots(VM, "s")  # as this daemon has not heard yet
+    for other in (Role.LEFT, Role.INCOMING):
+        store.commit([present(key)], [Put(key, order(other))])
+        with pytest.raises(TemporaryError, match=NOT_ORDERED_NOW):
+            permit.check_snapshots(VM, None)
     store.commit([present(key)], [Delete(key)])

@@ -48,6 +48,11 @@ class Office:
         if not self.permits:
             raise TemporaryError("no")
 
+    def check_snapshots(self, vm_uuid: str, unwanted: str | None) -> None:
+        self.asked.append(unwanted or "all")
+        if not self.permits:
+            raise TemporaryError("no")
+
     def check_resume(self, *, ha: bool) -> None:
         self.asked.append(ha)
         if not self.permits:
@@ -67,6 +72,26 @@ def office() -> Office:
 @pytest.fixture
 def driver(machine: Machine, office: Office, tmp_path: Path) -> HaDriver:
     return HaDriver(machine, HaMarks(tmp_path), office)
+
+
+@pytest.mark.parametrize(
+    ("action", "asked"),
+    [
+        (steps.TakeSnapshot("s", ("root",)), [True, "all"]),
+        (steps.RemoveSnapshot("s"), ["s"]),
+        (steps.RemoveSnapshot("s", broken_off=True), ["all"]),
+        (steps.RollBack(1, "s", ("root",)), ["all"]),
+    ],
+)
+def test_snapshots_are_changed_with_permission_alone(
+    driver: HaDriver, machine: Machine, office: Office, action: Action, asked: list[object]
+) -> None:
+    driver.apply(VM, action)
+    assert (machine.taken, office.asked) == ([action], asked)
+    office.permits = False
+    with pytest.raises(TemporaryError):
+        driver.apply(VM, action)
+    assert machine.taken == [action]
 
 
 def test_a_disk_is_removed_with_permission_alone(driver: HaDriver, machine: Machine, office: Office) -> None:
