@@ -98,6 +98,9 @@ class _Way(NamedTuple):
     copies_disks: bool
 
 
+HAS_SNAPSHOTS = "it has snapshots, which a copy of its disks would not have"
+
+
 class Departures:
     """Begins moves, and counts on top of the snapshot what that takes of hosts and limits."""
 
@@ -119,6 +122,9 @@ class Departures:
         is_on = departure.status is not None and departure.status.actual in _ON
         refusals = []
         for way in _ways(departure, source, is_on):
+            if way.copies_disks and departure.request.snapshots:
+                refusals.append(Refusal(Why.NO_MATCH, HAS_SNAPSHOTS))
+                continue
             need, is_busy = self._need(departure, source, way)
             chosen = self._ranking.choose(need)
             if isinstance(chosen, Chosen):

@@ -142,12 +142,16 @@ class Snapshot:
 def specs_of(placed: Placed, request: VmRequest | None) -> Specs | None:
     """What a placement takes from its host; for one that can't be read, what the request says.
 
-    Where a VM moves between hosts that share a store, its disks are counted on the one that runs it.
+    Where a VM moves between hosts that share a store, its disks are counted on the one that runs it. Each snapshot
+    counts like the disks that it is of.
     """
-    if placed.record:
-        specs = placed.record.request.specs
-        return specs if _holds_disks(placed.record) else specs.model_copy(update={"disks": ()})
-    return request.specs if request else None
+    if placed.record is None:
+        return request.specs if request else None
+    specs, snapshots = placed.record.request.specs, placed.record.request.snapshots
+    if not _holds_disks(placed.record):
+        return specs.model_copy(update={"disks": ()})
+    held = tuple(disk for snapshot in snapshots for disk in snapshot.disks)
+    return specs.model_copy(update={"disks": (*specs.disks, *held)}) if held else specs
 
 
 def _holds_disks(placement: Placement) -> bool:

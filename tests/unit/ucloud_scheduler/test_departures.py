@@ -2,7 +2,8 @@
 
 import pytest
 
-from common.schemas.vm import Actual, Cause, Leaving, Placement, Role
+from common.schemas.snapshot import Snapshot
+from common.schemas.vm import Actual, Cause, Leaving, Placement, Role, Specs
 from tests.unit.ucloud_scheduler.snapshots import (
     NOW,
     make_dead,
@@ -13,8 +14,8 @@ from tests.unit.ucloud_scheduler.snapshots import (
     make_status,
     make_vm,
 )
-from ucloud_scheduler.departures import Departure, Departures, Limits, Stuck, Traffic, Waits
-from ucloud_scheduler.views import Disk, Host, Vm
+from ucloud_scheduler.departures import HAS_SNAPSHOTS, Departure, Departures, Limits, Stuck, Traffic, Waits
+from ucloud_scheduler.views import Disk, Host, Placed, Vm, specs_of
 from ucloud_scheduler.writes import Move
 
 REQUEST = make_request(host_labels={})
@@ -67,6 +68,33 @@ def test_a_guest_that_is_on_moves_live_and_rather_where_its_disk_is(actual: Actu
     assert result == Leaving(to="h3", epoch=2, live=True)
     result = _leaving(_begin(_vm(actual), [_own("h1"), emptier, fuller]))
     assert result == Leaving(to="h2", epoch=2, live=True, copies_disks=True)
+
+
+def test_what_has_snapshots_is_copied_nowhere() -> None:
+    disks = REQUEST.specs.disks
+    snapshot = Snapshot(id="s", name="before", created_at=NOW, disks=disks)
+    request = REQUEST.model_copy(update={"snapshots": (snapshot,)})
+    vm = _vm()
+    for hosts, to in (([_own("h1"), _own("h2")], None), ([_live("h1"), _own("h2"), _live("h3")], "h3")):
+        departures = Departures(make_snapshot([vm], hosts), Traffic(), LIMITS, NOW)
+        result = departures.begin(Departure(vm, request, "h1", ORDER, Cause.DRAIN))
+        if to is None:
+            assert result == Stuck(HAS_SNAPSHOTS)
+        else:
+            assert _leaving(result) == Leaving(to=to, epoch=2, live=True)
+
+
+def test_a_snapshot_takes_as_much_of_a_store_as_its_disks() -> None:
+    disks = Specs.of(1, 64, 100, 10).disks
+    snapshots = tuple(Snapshot(id=name, name=name, created_at=NOW, disks=disks) for name in ("a", "b"))
+    request = make_request(specs=Specs.of(1, 64, 200, 20), snapshots=snapshots)
+    specs = specs_of(Placed(make_placement(request), 1), request)
+    assert specs
+    assert (specs.cpu, specs.ssd_mib, specs.hdd_mib) == (1, 400, 40)
+    moving = Placed(make_placement(request).model_copy(update={"role": Role.INCOMING}), 1)
+    specs = specs_of(moving, request)
+    assert specs
+    assert (specs.ssd_mib, specs.hdd_mib) == (0, 0)
 
 
 def test_nothing_is_copied_into_a_store_that_it_comes_from() -> None:
