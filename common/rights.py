@@ -34,7 +34,7 @@ class Right:
 
 
 RIGHTS = (
-    Right(keys.VM, (API, SCHEDULER), (), "the scheduler removes it when nothing of the VM is left"),
+    Right(keys.VM, (API, SCHEDULER), (IMAGE,), "the scheduler removes it when nothing of the VM is left"),
     Right(keys.PLACEMENT, (SCHEDULER,), (API, HOST), "the judge reads what is placed on a silent host"),
     Right(keys.placements(OWN), (), (VM, NET, IPAM, FIREWALL, META)),
     Right(

@@ -55,13 +55,15 @@ class NoSandbox(TemporaryError):
 class Allowance:
     """What a program reaches beside its libraries: files and unix sockets, by the names that it knows (`/name`).
 
-    Files to be written exist already; they are nobody's while the program runs. Those to be read must be readable for
-    everybody, sockets be writable: give them folders that keep everybody out.
+    Files to be written exist already; they are the `user`'s while the program runs: a uid and a gid, by default
+    nobody's, without any other right. Those to be read must be readable for that user, or for everybody, sockets be
+    writable: give them folders that keep everybody out.
     """
 
     reads: Mapping[str, Path] = field(default_factory=dict)
     writes: Mapping[str, Path] = field(default_factory=dict)
     sockets: Mapping[str, Path] = field(default_factory=dict)
+    user: tuple[int, int] = (_NOBODY, _NOBODY)
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,10 @@ def run(
     for part in _PARTS:
         _find(part)
     with ExitStack() as stack:
-        stack.enter_context(_owned_by_nobody(allowance.writes.values()))
+        stack.enter_context(_owned_by(allowance.user, allowance.writes.values()))
         filter_descriptor = stack.enter_context(_filter(bool(allowance.sockets)))
         enclosed = _enclosed(command[0], allowance, filter_descriptor)
-        whole = [*_limited(limits), *enclosed, *_deprived(command)]
+        whole = [*_limited(limits, allowance.user), *enclosed, *_deprived(command, allowance.user)]
         try:
             process = subprocess.Popen(
                 whole,
@@ -152,14 +154,16 @@ def _positive(return_code: int) -> int:
     return return_code if return_code >= 0 else 128 - return_code
 
 
-def _limited(limits: Limits) -> list[str]:
+def _limited(limits: Limits, user: tuple[int, int]) -> list[str]:
+    # The tasks of somebody else are not ours alone.
+    tasks = [f"--nproc={_MOST_TASKS_OF_NOBODY}"] if user[0] == _NOBODY else []
     # prlimit(1) instead of a preexec_fn, which is not safe in a process with threads.
     return [
         "prlimit",
         f"--as={limits.memory_bytes}",
         f"--fsize={limits.file_bytes}",
         f"--cpu={limits.cpu_s}",
-        f"--nproc={_MOST_TASKS_OF_NOBODY}",
+        *tasks,
         "--core=0",
     ]
 
@@ -183,11 +187,11 @@ def _enclosed(program: str, allowance: Allowance, filter_descriptor: int) -> lis
     return [*arguments, "--remount-ro", "/", "--chdir", "/", "--"]
 
 
-def _deprived(command: Sequence[str]) -> list[str]:
+def _deprived(command: Sequence[str], user: tuple[int, int]) -> list[str]:
     return [
         "/usr/bin/setpriv",
-        f"--reuid={_NOBODY}",
-        f"--regid={_NOBODY}",
+        f"--reuid={user[0]}",
+        f"--regid={user[1]}",
         "--clear-groups",
         "--no-new-privs",
         "--inh-caps=-all",
@@ -209,9 +213,9 @@ def _find(program: str) -> str:
 
 
 @contextmanager
-def _owned_by_nobody(paths: Collection[Path]) -> Iterator[None]:
+def _owned_by(user: tuple[int, int], paths: Collection[Path]) -> Iterator[None]:
     for path in paths:
-        os.chown(path, _NOBODY, _NOBODY, follow_symlinks=False)
+        os.chown(path, *user, follow_symlinks=False)
     try:
         yield
     finally:

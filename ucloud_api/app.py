@@ -29,6 +29,7 @@ from ucloud_api import (
     project,
     security_group,
     session,
+    snapshot,
     ssh_key,
     user,
     vm,
@@ -57,7 +58,7 @@ def create_app(state: State) -> document.DocumentedApp:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.extensions["ucloud"] = state
     app.extensions[vm.VIEWS] = VmViews(state)
-    things = (vm, disk, port, moves, console, host, image, image_store, file, network, security_group)
+    things = (vm, disk, port, snapshot, moves, console, host, image, image_store, file, network, security_group)
     for module in (session, user, project, ssh_key, *things, events, doctor, why):
         app.register_api(module.blueprint)
     app.register_api(session.of_user)

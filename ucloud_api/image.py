@@ -22,7 +22,9 @@ from ucloud_api.image_store import check_store
 from ucloud_api.owner import holder_revision, owner_of_new
 from ucloud_api.problems import ApiProblem, FieldProblem, documented
 from ucloud_api.quick import quick
+from ucloud_api.snapshot_source import source_of
 from ucloud_api.state import State, current_state
+from ucloud_api.vm_views import VmViews
 
 blueprint = APIBlueprint(
     "image",
@@ -44,24 +46,31 @@ def _resource(state: State, image: ImageRequest) -> models.Image:
 
 @blueprint.post("", summary="Create an image", responses={202: models.Image, **documented(400, 403, 404, 413, 415)})
 def create(body: models.ImageCreate) -> Response:
-    """Ask for an image to be imported from a file in its owner's upload folder, or, for a project, in the caller's."""
+    """Ask for an image to be made from a file, or from the root disk of a VM as it was in a snapshot.
+
+    The file is looked for in its owner's upload folder, or, for a project, in the caller's.
+    """
     state, caller = current_state(), current_caller()
     owner = owner_of_new(caller, body.owner)
     if body.public:
         check_may_publish(caller, "an image")
-    check_store(state, body.store)
+    source, said = None, body
+    if body.vm and body.snapshot:
+        source, said = source_of(state, VmViews(state), caller, owner, body)
+    check_store(state, said.store)
     image = ImageRequest(
         uuid=str(uuid4()),
         owner=owner,
         name=body.name,
         file=body.file,
-        uploaded_by=None if project_of(owner) is None else caller.user,
+        source=source,
+        uploaded_by=None if source or project_of(owner) is None else caller.user,
         public=body.public,
         protected=body.protected,
         min_ram_mib=body.min_ram,
-        min_disk_mib=body.min_disk,
-        firmware=body.firmware,
-        store=body.store,
+        min_disk_mib=said.min_disk,
+        firmware=said.firmware,
+        store=said.store,
         created_at=datetime.now(UTC),
     )
     resource = views.image(image, None).model_dump_json().encode()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from common.schemas.port import Port
+from common.schemas.snapshot import Rollback, Snapshot
 from common.schemas.vm import ALLOWED_VERBS, Actual, Requested, Specs, Verb, VmRequest
 from ucloud_api.problems import ApiProblem, FieldProblem
 
@@ -36,6 +37,9 @@ class Wish:
     """Fields of the request that say where it goes."""
     ports: tuple[Port, ...] | None = None
     """All that it is to have."""
+    snapshots: tuple[Snapshot, ...] | None = None
+    """All that there are to be."""
+    rollback: Rollback | None = None
 
 
 def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmRequest:
@@ -57,13 +61,16 @@ def decide(current: VmRequest, actual: Actual, wish: Wish, now: datetime) -> VmR
         if doomed:
             raise _refused(current, actual, next(iter(changes)), "can't be changed now")
         wanted = wanted.model_copy(update=changes)
-    if wish.ports not in (None, current.ports):
-        if Verb.RESIZE not in ALLOWED_VERBS[actual]:
-            raise _refused(current, actual, "ports", "can't be changed now")
-        wanted = wanted.model_copy(update={"ports": wish.ports})
+    for field in ("ports", "snapshots", "rollback"):
+        value = getattr(wish, field)
+        if value not in (None, getattr(current, field)):
+            if Verb.RESIZE not in ALLOWED_VERBS[actual]:
+                raise _refused(current, actual, field, "can't be changed now")
+            wanted = wanted.model_copy(update={field: value})
     if wish.resize:
         _check(current, actual, Verb.RESIZE, "specs")
         wanted = wanted.model_copy(update={"specs": wish.resize(current.specs)})
+        _check_snapshots(wanted)
     if verb:
         _check(current, actual, verb, "verb" if wish.verb else "requested")
         wanted = wanted.model_copy(update=_ask(current, actual, verb, wish.force))
@@ -99,6 +106,13 @@ def _ask(current: VmRequest, actual: Actual, verb: Verb, force: bool) -> dict[st
     if current.requested is requested and actual == requested.value:
         return {}
     return {"requested": requested, "force": force, "generation": current.generation + 1}
+
+
+def _check_snapshots(wanted: VmRequest) -> None:
+    """ApiProblem (409) where a disk is to go that a snapshot is of."""
+    serials = {disk.serial for disk in wanted.specs.disks}
+    if of_it := [snapshot.name for snapshot in wanted.snapshots if not snapshot.serials <= serials]:
+        raise ApiProblem(409, "disk-has-snapshots", f"snapshots are of the disk, delete them first: {', '.join(of_it)}")
 
 
 def _check(current: VmRequest, actual: Actual, verb: Verb, field: str) -> None:

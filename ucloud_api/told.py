@@ -11,6 +11,7 @@ from common.schemas.port import Port
 from common.schemas.project import Project
 from common.schemas.record import Part, Record
 from common.schemas.size import human_size
+from common.schemas.snapshot import Rollback
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account
 from common.schemas.vm import Requested, VmRequest
@@ -76,7 +77,9 @@ def _first_words(record: Record) -> str:
         case VmRequest():
             return f"{record.name}, {_show(record.specs)}, {_VERBS[record.requested]}"
         case ImageRequest():
-            return f"{record.name} from {record.file}"
+            source = record.source
+            of_vm = f"the snapshot {source.name} of VM {source.vm_name}" if source else ""
+            return f"{record.name} from {record.file or of_vm}"
         case NetworkRequest():
             of_ipv4 = f" and {record.ipv4}" if record.ipv4 else ""
             return f"{record.name} of {record.prefix}{of_ipv4}{', isolated' if record.isolated else ''}"
@@ -112,10 +115,10 @@ def _change(field: str, old: object, new: object) -> str:
             return f"renamed from {old} to {new}"
         case "specs":
             return f"resized from {_show(old)} to {_show(new)}"
-        case "ports" | "rules" | "members":
+        case "ports" | "rules" | "members" | "snapshots":
             return _parts(field, old, new)
-        case "move" if isinstance(new, Part):
-            return _move(new.model_dump())
+        case "move" | "rollback" if isinstance(new, Part):
+            return _asked_once(new)
         case "confirmed_dead":
             return "its death was confirmed" if new else "the word on its death was taken back"
     return f"{field.replace('_', ' ')}: {_show(old)} -> {_show(new)}"
@@ -126,6 +129,12 @@ def _parts(field: str, old: Any, new: Any) -> str:
     if field == "members":
         return _members(old or {}, new)
     gone, come = ([each for each in one if each not in other] for one, other in ((old, new), (new, old)))
+    if field == "snapshots":
+        changes = [
+            *(f"snapshot {each.name} removed" for each in gone),
+            *(f"snapshot {each.name} asked for" for each in come),
+        ]
+        return "; ".join(changes)
     return _ports(gone, come) if field == "ports" else f"rules: {len(come)} added, {len(gone)} removed"
 
 
@@ -141,7 +150,11 @@ def _ports(gone: list[Port], come: list[Port]) -> str:
     )
 
 
-def _move(wish: dict[str, object]) -> str:
+def _asked_once(new: Part) -> str:
+    """A counted wish."""
+    if isinstance(new, Rollback):
+        return f"asked to be rolled back to the snapshot {new.name}"
+    wish = new.model_dump()
     if wish.get("cancelled"):
         return "asked not to move any more"
     return f"asked to move{' cold' if wish.get('cold') else ''} to {wish.get('to') or 'another host'}"

@@ -9,6 +9,7 @@ from common.schemas.host import HostRequest, HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
 from common.schemas.port import Port
 from common.schemas.size import format_size
+from common.schemas.snapshot import Rollback, Snapshot, SnapshotActual, SnapshotReport
 from common.schemas.ssh_key import fingerprint
 from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual, Placement, Requested, Specs, VmRequest, VmStatus
@@ -102,6 +103,8 @@ def vm(facts: VmFacts) -> models.Vm:
         guest_hostname=request.hostname or request.name,
         seed_disk=request.seed_disk,
         move=_move(facts),
+        snapshots=snapshots(facts),
+        rollback=_rollback(facts),
         events=tuple(models.EventOut(at=event.at, what=event.what) for event in status.events) if status else (),
     )
 
@@ -145,6 +148,46 @@ def _move(facts: VmFacts) -> Move | None:
         percent=report.percent if report and is_current else 0,
         failure=order.tried.reason if order.tried else "",
     )
+
+
+def snapshot_report(facts: VmFacts, snapshot: str) -> SnapshotReport:
+    """What the VM's host says of a snapshot."""
+    status = current_status(facts)
+    found = (each for each in (status.snapshots if status else ()) if each.id == snapshot)
+    return next(found, SnapshotReport(id=snapshot, actual=SnapshotActual.PENDING))
+
+
+def snapshots(facts: VmFacts) -> tuple[models.SnapshotOut, ...]:
+    """The snapshots of a VM."""
+    return tuple(_snapshot(each, snapshot_report(facts, each.id)) for each in facts.request.snapshots)
+
+
+def _snapshot(wanted: Snapshot, report: SnapshotReport) -> models.SnapshotOut:
+    return models.SnapshotOut(
+        id=wanted.id,
+        name=wanted.name,
+        created_at=wanted.created_at,
+        status=report.actual,
+        reason=report.reason,
+        taken_at=report.taken_at,
+        disks=tuple(models.SnapshotDisk(serial=disk.serial, size=format_size(disk.size_mib)) for disk in wanted.disks),
+    )
+
+
+def pending_rollback(facts: VmFacts) -> Rollback | None:
+    """The roll-back that is yet to be done, as far as the VM's host has told."""
+    wish, status = facts.request.rollback, current_status(facts)
+    if wish is None or (status and status.rolled_back >= wish.number):
+        return None
+    return wish if any(snapshot.id == wish.snapshot for snapshot in facts.request.snapshots) else None
+
+
+def _rollback(facts: VmFacts) -> models.RollbackOut | None:
+    wish = facts.request.rollback
+    if wish is None:
+        return None
+    is_pending = pending_rollback(facts) is not None
+    return models.RollbackOut(number=wish.number, snapshot=wish.snapshot, name=wish.name, pending=is_pending)
 
 
 def specs(record: Specs) -> models.SpecsOut:
@@ -220,6 +263,7 @@ def image(request: ImageRequest, status: ImageStatus | None) -> models.Image:
         name=request.name,
         owner=request.owner,
         file=request.file,
+        source=models.ImageSource(**request.source.model_dump()) if request.source else None,
         public=request.public,
         protected=request.protected,
         min_ram=format_size(request.min_ram_mib),

@@ -42,7 +42,7 @@ VIEWS = "ucloud-vm-views"
 """The extension of the application that holds its VmViews."""
 
 _VERBS = ("start", "stop", "suspend", "resume", "reboot")
-BODILESS = frozenset((*(f"vm.{verb}" for verb in _VERBS), "move.migrate"))
+BODILESS = frozenset((*(f"vm.{verb}" for verb in _VERBS), "move.migrate", "snapshot.rollback"))
 """The endpoints that may be called without a body."""
 
 blueprint = APIBlueprint(
@@ -334,7 +334,8 @@ def change_request(
         return decided(current, rendered.facts(current))
 
     def step(before: VmRequest, after: VmRequest, revision: int) -> Step:
-        budget = budget_of(state, after.owner) if after.specs != before.specs else None
+        is_charged = admission.amounts_of(after) != admission.amounts_of(before)
+        budget = budget_of(state, after.owner) if is_charged else None
         return admission.change_vm(before, after, revision, budget)
 
     def refuse(conflict: Conflict, after: VmRequest) -> None:

@@ -96,6 +96,44 @@ def move_goal(accepted: Resource, stays: bool) -> Goal:
     return reached
 
 
+def snapshot_goal(accepted: Resource) -> Goal:
+    """That the newest snapshot of a VM is there."""
+    name, snapshot = accepted["name"], accepted["snapshots"][-1]
+
+    def reached(vm: Resource | None) -> bool:
+        if vm is None:
+            return _gone(name, "")
+        if vm["generation"] < accepted["generation"]:
+            return False
+        found = next((each for each in vm["snapshots"] if each["id"] == snapshot["id"]), None)
+        if found is None:
+            raise CliError(f"{name}: somebody removed the snapshot {snapshot['name']} meanwhile")
+        if found["status"] == "LOST" or vm["status"] == "ERROR":
+            raise CliError(f"{name}: the snapshot {found['name']} is {found['status']}: {found['reason']}")
+        return bool(found["status"] == "READY")
+
+    return reached
+
+
+def rollback_goal(accepted: Resource) -> Goal:
+    """That a VM has been rolled back."""
+    name, wish = accepted["name"], accepted["rollback"]
+
+    def reached(vm: Resource | None) -> bool:
+        if vm is None:
+            return _gone(name, "")
+        if vm["generation"] < accepted["generation"]:
+            return False
+        now = vm["rollback"]
+        if now["number"] > wish["number"]:
+            raise CliError(f"{name}: no longer waited for: somebody asked for another roll-back meanwhile")
+        if now["pending"] and vm["status"] == "ERROR":
+            raise CliError(f"{name}: {describe(vm)}")
+        return not now["pending"]
+
+    return reached
+
+
 def image_goal(accepted: Resource) -> Goal:
     """That an image is READY, or gone; an import that fails for a reason that may pass is waited for."""
     requested, name = accepted["requested"], accepted["name"]

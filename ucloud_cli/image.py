@@ -20,9 +20,10 @@ from ucloud_cli.kind import (
     new_name,
     print_result,
 )
-from ucloud_cli.kinds import IMAGE, USER
+from ucloud_cli.kinds import IMAGE, USER, VM
 from ucloud_cli.options import SIZE, Session, owner_of, pass_session, shared_options, wait_options
 from ucloud_cli.problems import Resource
+from ucloud_cli.snapshot import id_of
 from ucloud_cli.upload import local_file, upload
 
 
@@ -41,7 +42,9 @@ def _needs(command: Callable[..., None]) -> Callable[..., None]:
 
 @image.command()
 @new_name(required=True)
-@click.option("--file", required=True, help="The file you uploaded; one with a slash (./FILE) is uploaded first.")
+@click.option("--file", help="The file you uploaded; one with a slash (./FILE) is uploaded first.")
+@click.option("--from-vm", "vm", metavar="VM", shell_complete=complete_names(VM), help="Make it from this VM.")
+@click.option("--snapshot", metavar="SNAPSHOT", help="With --from-vm: its root disk as it was in this snapshot.")
 @click.option("--owner", shell_complete=complete_names(USER), help="Whose image it is; for admins.  [default: you]")
 @click.option("--public", is_flag=True, help="Let all users make VMs from it; for admins.")
 @click.option("--protect", is_flag=True, help="Forbid to delete it.")
@@ -50,18 +53,28 @@ def _needs(command: Callable[..., None]) -> Callable[..., None]:
 @wait_options
 @shared_options
 @pass_session
-def create(session: Session, /, name: str, file: str, owner: str | None, wait_s: float | None, **said: Any) -> None:
-    """Create an image, called NAME, from a file."""
-    of = owner_of(session, owner)
-    if "/" in file:
-        # What is of a project is taken from the folder of whoever makes it.
-        folder = owner if owner and project_of(owner) is None else None
-        file = upload(session.client, local_file(file, None), folder)["name"]
-    body: Resource = {"name": name, "file": file, **of}
+def create(session: Session, /, name: str, owner: str | None, wait_s: float | None, **said: Any) -> None:
+    """Create an image, called NAME, from a file or from a snapshot of a VM."""
+    body: Resource = {"name": name, **_source(session, owner, said), **owner_of(session, owner)}
     body |= {field: True for field, option in (("public", "public"), ("protected", "protect")) if said.pop(option)}
     body |= {field: value for field, value in said.items() if value is not None}
     accepted = session.client.post(IMAGE.path, body)
     finish(session, IMAGE, accepted, image_goal(accepted), wait_s)
+
+
+def _source(session: Session, owner: str | None, said: dict[str, Any]) -> Resource:
+    """What an image is to be made from; a file that is not there yet is uploaded."""
+    file, vm, snapshot = (said.pop(option) for option in ("file", "vm", "snapshot"))
+    if (file is None) is (vm is None) or (vm is None) is not (snapshot is None):
+        raise click.UsageError("say what to make it from: --file FILE, or --from-vm VM --snapshot SNAPSHOT")
+    if vm:
+        found = VM.find(session.client, vm)
+        return {"vm": found["uuid"], "snapshot": id_of(found, snapshot)}
+    if "/" in file:
+        # What is of a project is taken from the folder of whoever makes it.
+        folder = owner if owner and project_of(owner) is None else None
+        file = upload(session.client, local_file(file, None), folder)["name"]
+    return {"file": file}
 
 
 @image.command("set")

@@ -6,6 +6,7 @@ from operator import itemgetter
 from common.schemas.host import HostState
 from common.schemas.image import ImageActual
 from common.schemas.network import NetworkActual
+from common.schemas.snapshot import SnapshotActual
 from common.schemas.vm import Actual, Requested
 from ucloud_cli.goals import describe
 from ucloud_cli.kind import Filter, Kind, complete_names
@@ -158,6 +159,12 @@ HOST = Kind(
 
 _OWNER = Filter("Only what this user, or project:NAME, has.", complete=complete_names(USER))
 
+
+def _made_from(image: Resource) -> object:
+    source = image.get("source")
+    return f"{source['vm_name']}@{source['name']}" if source else image["file"]
+
+
 IMAGE = Kind(
     name="image",
     noun="image",
@@ -168,7 +175,7 @@ IMAGE = Kind(
         "PUBLIC": Column(lambda image: yes(image.get("public"))),
         "STATUS": Column(itemgetter("status")),
         "SIZE": Column(lambda image: size(image["virtual_size"]) if image["virtual_size"] else ""),
-        "FILE": Column(itemgetter("file")),
+        "FILE": Column(_made_from),
         "MIN RAM": Column(lambda image: size(image["min_ram"]) if image.get("min_ram") else "", wide=True),
         "MIN DISK": Column(lambda image: size(image["min_disk"]) if image.get("min_disk") else "", wide=True),
         "FIRMWARE": Column(lambda image: image.get("firmware"), wide=True),
@@ -178,7 +185,9 @@ IMAGE = Kind(
         "REASON": Column(itemgetter("reason")),
     },
     fields={
-        **{name: itemgetter(name) for name in ("name", "uuid", "owner", "file")},
+        **{name: itemgetter(name) for name in ("name", "uuid", "owner")},
+        "file": itemgetter("file"),
+        "made from": lambda image: _made_from(image) if image.get("source") else "",
         "public": lambda image: "yes" if image.get("public") else "no",
         "protected": lambda image: "yes" if image.get("protected") else "no",
         "status": lambda image: describe(image | {"reason": ""}),
@@ -286,6 +295,17 @@ def _move(move: Resource | None) -> str:
     return f"failed: {move['failure']}" if move and move["failure"] else ""
 
 
+def _snapshot(each: Resource) -> str:
+    """A snapshot of a VM in a line."""
+    told = local_time(each["taken_at"]) if each["status"] == SnapshotActual.READY else each["reason"]
+    return "  ".join(filter(None, (each["name"], each["status"], told)))
+
+
+def _rollback(wish: Resource | None) -> str:
+    """To what a VM was rolled back last."""
+    return f"to {wish['name']}{', yet to be done' if wish['pending'] else ''}" if wish else ""
+
+
 VM = Kind(
     name="vm",
     noun="VM",
@@ -336,6 +356,8 @@ VM = Kind(
         "host labels": lambda vm: labels(vm.get("host_labels", {})),
         "reboots": lambda vm: vm.get("reboots"),
         "move": lambda vm: _move(vm.get("move")),
+        "snapshots": lambda vm: "\n".join(map(_snapshot, vm.get("snapshots", ()))),
+        "rolled back": lambda vm: _rollback(vm.get("rollback")),
         "generation": lambda vm: f"{vm['generation']} (observed: {vm['observed_generation']})",
         "created": lambda vm: local_time(vm["created_at"]),
         "changed": lambda vm: local_time(vm.get("changed_at")),

@@ -22,7 +22,7 @@ from ucloud_cli.problems import Resource
 FORMATS = ("table", "wide", "json", "yaml")
 _COLOURS = {
     **dict.fromkeys(("RUNNING", "READY", "ALIVE", "enabled"), "green"),
-    **dict.fromkeys(("ERROR", "REJECTED", "KILLED", "SILENT", "DEAD", "UNKNOWN", "disabled"), "red"),
+    **dict.fromkeys(("ERROR", "REJECTED", "LOST", "KILLED", "SILENT", "DEAD", "UNKNOWN", "disabled"), "red"),
     **dict.fromkeys(
         ("PENDING", "DEPLOYING", "STARTING", "STOPPING", "MIGRATING", "DELETING", "CHECKING", "IMPORTING"), "yellow"
     ),

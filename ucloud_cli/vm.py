@@ -18,6 +18,7 @@ from ucloud_cli.options import SIZE, Session, owner_of, pass_session, shared_opt
 from ucloud_cli.output import note
 from ucloud_cli.placing import placing_of, placing_options
 from ucloud_cli.problems import Resource
+from ucloud_cli.snapshot import snapshot
 from ucloud_cli.watch import watch
 from ucloud_cli.why import why
 
@@ -64,7 +65,7 @@ def create(session: Session, /, wait_s: float | None, **wanted: Any) -> None:
     finish(session, VM, accepted, vm_goal(accepted), wait_s)
 
 
-for look in (why, watch, log, console, screenshot, migrate):
+for look in (why, watch, log, console, screenshot, migrate, snapshot):
     vm.add_command(look)
 vm.add_command(disk)
 add_list(vm, VM)

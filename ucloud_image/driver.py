@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from common import admission
@@ -19,8 +20,19 @@ from common.settings import ImageSettings
 from common.storage import ImageStore, NewFile, Target
 from common.store import Put, Store, unchanged
 from ucloud_image import qemu_img
+from ucloud_image.from_vm import SnapshotImporter
 from ucloud_image.leadership import Leadership
-from ucloud_image.plan import Action, Discard, Facts, Install, Observed, Prepare, Release, RemoveTemplate
+from ucloud_image.plan import (
+    Action,
+    Discard,
+    Facts,
+    Install,
+    Observed,
+    Prepare,
+    PrepareSnapshot,
+    Release,
+    RemoveTemplate,
+)
 from ucloud_image.progress import Progress
 from ucloud_image.qcow2_tables import Contents, check_file
 from ucloud_image.stall import told_of_stalls
@@ -56,6 +68,7 @@ class ImageDriver:
         self._images = images
         self._workshop = workshop
         self._settings = settings
+        self._snapshots = SnapshotImporter(records.store, images, workshop, settings)
         self._prepared: dict[str, _Prepared] = {}
         self._will_report: Callable[[str, ImageStatus], None] = lambda name, status: None
 
@@ -83,7 +96,7 @@ class ImageDriver:
     def apply(self, name: str, action: Action) -> None:
         """See common.controller.Driver."""
         match action:
-            case Prepare():
+            case Prepare() | PrepareSnapshot():
                 self._prepare(name, action)
             case Install():
                 self._install(name)
@@ -96,19 +109,24 @@ class ImageDriver:
             case Release():
                 self._release(name)
 
-    def _prepare(self, name: str, action: Prepare) -> None:
+    def _prepare(self, name: str, action: Prepare | PrepareSnapshot) -> None:
         self._discard(name)
         folder = self._workshop.make_folder(name)
         copy = folder / "upload"
         try:
-            copied, contents = self._copy(action, copy)
-            size_bytes = -(-contents.virtual_size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES
             with told_of_stalls(self._images.drafts, lambda reason: self._tell(name, reason=reason)):
-                draft = self._images.stage(name, size_bytes, lambda target: self._fill(name, copy, contents, target))
+                draft, facts = self._make_draft(name, action, copy)
         finally:
             self._workshop.remove(folder)
-        facts = Facts(-(-contents.virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
         self._prepared[name] = _Prepared(draft, facts)
+
+    def _make_draft(self, name: str, action: Prepare | PrepareSnapshot, copy: Path) -> tuple[str, Facts]:
+        if isinstance(action, PrepareSnapshot):
+            return self._snapshots.make(name, action.source, partial(self._tell, name))
+        copied, contents = self._copy(action, copy)
+        size_bytes = -(-contents.virtual_size_bytes // _SECTOR_BYTES) * _SECTOR_BYTES
+        draft = self._images.stage(name, size_bytes, lambda target: self._fill(name, copy, contents, target))
+        return draft, Facts(-(-contents.virtual_size_bytes // _MIB), copied.size_bytes, copied.sha256)
 
     def _fill(self, name: str, copy: Path, contents: Contents, target: Target) -> None:
         progress = Progress(lambda percent: self._tell(name, percent))

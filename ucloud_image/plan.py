@@ -10,11 +10,12 @@ from datetime import datetime
 
 from common.decision import Decision, Failure
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
+from common.schemas.snapshot import SnapshotSource
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What was learnt of an upload that was found good."""
+    """What was learnt of an upload that was found good, or of a snapshot: that has no file, and no digest of one."""
 
     virtual_size_mib: int
     file_size_bytes: int
@@ -45,6 +46,13 @@ class Prepare:
 
 
 @dataclass(frozen=True)
+class PrepareSnapshot:
+    """Copy the root disk of a VM as it was in a snapshot."""
+
+    source: SnapshotSource
+
+
+@dataclass(frozen=True)
 class Install:
     """Make what was prepared the template."""
 
@@ -65,7 +73,7 @@ class Release:
 
 
 _LOOK_AGAIN_S = 2.0
-Action = Prepare | Install | RemoveTemplate | Discard | Release
+Action = Prepare | PrepareSnapshot | Install | RemoveTemplate | Discard | Release
 ImageDecision = Decision[ImageStatus, Action]
 
 
@@ -125,14 +133,20 @@ def _import(
     if observed.has_template:
         # Nobody knows what was imported there.
         return Decision(status, (RemoveTemplate(),))
-    return Decision(status, (Prepare(request.uploaded_by or request.owner, request.file),))
+    return Decision(status, (_preparation(request),))
+
+
+def _preparation(request: ImageRequest) -> Prepare | PrepareSnapshot:
+    if request.source:
+        return PrepareSnapshot(request.source)
+    return Prepare(request.uploaded_by or request.owner, request.file or "")
 
 
 def _is_installed(observed: Observed, previous: ImageStatus) -> bool:
     """Whether the template is the one that the status speaks of."""
     if not observed.has_template:
         return False
-    return previous.actual is ImageActual.READY or (bool(previous.sha256) and observed.prepared is None)
+    return previous.actual is ImageActual.READY or (previous.virtual_size_mib > 0 and observed.prepared is None)
 
 
 def _delete(

@@ -20,9 +20,12 @@ class Progress:
 
     def hear(self, said: bytes) -> None:
         """Take in what qemu-img said, whatever that is."""
-        found = _SAID.findall(said)
-        percent = min(99, int(found[-1])) if found else 0
-        now_s = self._clock()
+        if found := _SAID.findall(said):
+            self.reach(int(found[-1]))
+
+    def reach(self, percent: int) -> None:
+        """It is so far."""
+        percent, now_s = min(99, percent), self._clock()
         if percent > self._told and now_s - self._told_at_s >= _TELL_EVERY_S:
             self._told, self._told_at_s = percent, now_s
             self._tell(percent)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from common.errors import ConfigurationError, TemporaryError
 from common.sandbox import Allowance, Answer, Limits, NoSandbox, run
-from common.storage import NbdServer, NewFile, Target
+from common.storage import Layers, NbdServer, NewFile, Target
 from ucloud_image.qcow2 import Refused
 from ucloud_image.qcow2_tables import Contents
 
 _log = logging.getLogger(__name__)
 _MIB = 1024**2
 _GIB = 1024**3
-_SOURCE, _TARGET = "/source", "/target"
+_SOURCE, _BACKING, _TARGET = "/source", "/backing", "/target"
 # The disk is there, is all zeros, and takes many writes at a time in any order.
 _INTO_NBD = [
     *("-n", "--target-is-zero", "-W", "-m", "16", "-t", "none", "--target-image-opts"),
@@ -51,6 +51,30 @@ def convert(source: Path, target: Target, contents: Contents, hear: Callable[[by
             allowance, into = Allowance(reads={_SOURCE: source}, sockets={_TARGET: socket}), _INTO_NBD
     answer = run(["qemu-img", "convert", "-p", *image_options(_SOURCE), *into], allowance, limits, hear)
     check_answer(answer, limits)
+
+
+def convert_snapshot(
+    layers: Layers, snapshot: str, target: Path, contents: Contents, hear: Callable[[bytes], None]
+) -> None:
+    """Write what a VM's disk held at a snapshot as qcow2 into `target`, an empty file.
+
+    Its guest may be on: what is of a snapshot does not change. `contents` is the most that there may be of it.
+    TemporaryError when it can't be read.
+    """
+    limits = limits_of(contents)
+    owner = layers.disk.stat()
+    reads = {_SOURCE: layers.disk} | ({_BACKING: layers.template} if layers.template else {})
+    allowance = Allowance(reads=reads, writes={_TARGET: target}, user=(owner.st_uid, owner.st_gid))
+    options = image_options(_SOURCE)
+    if layers.template:
+        options[-1] += f",backing.driver=qcow2,backing.file.driver=file,backing.file.filename={_BACKING}"
+    command = ["qemu-img", "convert", "-p", "-U", "-l", f"snapshot.name={snapshot}", *options, "-O", "qcow2", _TARGET]
+    answer = run(command, allowance, limits, hear)
+    try:
+        check_answer(answer, limits)
+    except Refused as error:
+        # Its owner may just have become another, as its guest was started or stopped.
+        raise TemporaryError(f"the disk of the VM: {error}") from error
 
 
 def limits_of(contents: Contents) -> Limits:

@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, model_validator
 
 from common.schemas.owner import OwnerName, UserName
 from common.schemas.record import Record
+from common.schemas.snapshot import SnapshotSource
 
 StoreName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]
 DEFAULT_STORE = "default"
@@ -35,12 +36,16 @@ class Firmware(StrEnum):
 
 
 class ImageRequest(Record):
-    """`/v1/image/<uuid>`: `file` is looked for in the upload folder of `uploaded_by`."""
+    """`/v1/image/<uuid>`: made from a file, or from the root disk of a VM as a snapshot has it.
+
+    `file` is looked for in the upload folder of `uploaded_by`.
+    """
 
     uuid: str
     owner: OwnerName
     name: ImageName
-    file: UploadName
+    file: UploadName | None = None
+    source: SnapshotSource | None = None
     uploaded_by: UserName | None = None
     """The user in whose folder the file is, where the owner is none: a project has no folder. None: the owner."""
     requested: ImageRequested = ImageRequested.READY
@@ -56,6 +61,12 @@ class ImageRequest(Record):
     """The image store that it is kept in. Its VMs begin on hosts that have this store."""
     generation: int = 1
     created_at: datetime
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.file is None) is (self.source is None):
+            raise ValueError("file, source: exactly one of the two is required")
+        return self
 
 
 class ImageActual(StrEnum):
@@ -88,6 +99,7 @@ class ImageStatus(Record):
     """The size of the disk that the image describes, rounded up; a VM's root disk is at least this large."""
     file_size_bytes: int = 0
     sha256: str = ""
+    """Of the file, as it was uploaded; an image that was made from a VM has none, and no size of a file."""
     store: StoreName = DEFAULT_STORE
 
 

@@ -17,7 +17,7 @@ from ucloud_api.models.host import (
     OvercommitOut,
     OvercommitPatch,
 )
-from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery
+from ucloud_api.models.image import Image, ImageCreate, ImageList, ImagePatch, ImageQuery, ImageSource
 from ucloud_api.models.image_store import ImageStore, ImageStoreList, StoreSpace
 from ucloud_api.models.move import Drain, DrainingVm, Move, PlannedMove, Rebalance, VmMigrate
 from ucloud_api.models.network import Network, NetworkCreate, NetworkList, NetworkPatch, NetworkQuery
@@ -44,6 +44,14 @@ from ucloud_api.models.security_group import (
 )
 from ucloud_api.models.session import SessionCreate, SessionCreated, SessionList, SessionOfUser, SessionOut, SessionPath
 from ucloud_api.models.shared import In, ListQuery, Out, ThingPath, WatchQuery
+from ucloud_api.models.snapshot import (
+    RollbackOut,
+    SnapshotCreate,
+    SnapshotDisk,
+    SnapshotList,
+    SnapshotOut,
+    SnapshotPath,
+)
 from ucloud_api.models.ssh_key import SshKey, SshKeyCreate, SshKeyList, SshKeyPath
 from ucloud_api.models.user import Quota, QuotaIn, User, UserCreate, UserList, UserPatch, UserPath, UserQuery
 from ucloud_api.models.vm import (
@@ -88,6 +96,7 @@ __all__ = [
     "ImageList",
     "ImagePatch",
     "ImageQuery",
+    "ImageSource",
     "ImageStore",
     "ImageStoreList",
     "In",
@@ -121,6 +130,7 @@ __all__ = [
     "QuotaIn",
     "Rebalance",
     "RuleIn",
+    "RollbackOut",
     "RuleOut",
     "SecurityGroup",
     "SecurityGroupCreate",
@@ -136,6 +146,11 @@ __all__ = [
     "SpecsIn",
     "SpecsOut",
     "SpecsPatch",
+    "SnapshotCreate",
+    "SnapshotDisk",
+    "SnapshotList",
+    "SnapshotOut",
+    "SnapshotPath",
     "SshKey",
     "SshKeyCreate",
     "SshKeyList",

@@ -26,6 +26,7 @@ from ucloud_api.models.move import Move
 from ucloud_api.models.placing import AffinityOut, Placing
 from ucloud_api.models.port import NETWORKS, PortIn, PortOut
 from ucloud_api.models.shared import MAX_MIB, OWNER, In, ListQuery, Out, SizeIn, SizeOut
+from ucloud_api.models.snapshot import RollbackOut, SnapshotOut
 
 _VM_NAME = "A DNS label: 1 to 63 lower-case letters, digits and hyphens, no hyphen at either end."
 
@@ -218,6 +219,8 @@ class Vm(Out):
     guest_hostname: Annotated[str, Field(description="What its guest is to call itself.")]
     seed_disk: Annotated[bool, Field(description="Its guest is told all that on a disk, too.")]
     move: Annotated[Move | None, Field(description="Null: it never was to move since it came to this host.")]
+    snapshots: Annotated[tuple[SnapshotOut, ...], Field(description="Oldest first.")]
+    rollback: Annotated[RollbackOut | None, Field(description="Null: none was ever asked for.")]
     events: tuple[EventOut, ...]
 
 

@@ -19,6 +19,7 @@ from common.cache import Cache
 from common.schemas.file import UploadedFile
 from common.schemas.project import Project
 from common.schemas.role import MemberRole
+from common.schemas.snapshot import SnapshotActual, SnapshotReport
 from common.schemas.vm import Actual, Console
 from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
@@ -90,6 +91,7 @@ def _bodies(number: int) -> dict[str, Any]:
         "POST /v1/vm/{uuid}/port": {"network": "secret-net"},
         "POST /v1/vm/{uuid}/disk": {"kind": "ssd", "size": 1},
         "PATCH /v1/vm/{uuid}/disk/{serial}": {"size": 2},
+        "POST /v1/vm/{uuid}/snapshot": {"name": name},
         "POST /v1/vm/{uuid}/migrate": {"to": "h2"},
         "PATCH /v1/host/{name}": {"labels": {"number": str(number)}},
         "POST /v1/host/{name}/confirm-dead": {"since": now},
@@ -192,10 +194,18 @@ class Cloud:
         uuid: str = made["uuid"]
         actual = Actual.STOPPED if route.endswith("/start") else Actual.RUNNING
         actual = Actual.SUSPENDED if route.endswith("/resume") else actual
+        snapshots = self._snapshots(uuid) if "{snapshot}" in route else ()
         self.world.place(uuid)
         door = Console(url=f"http://[::1]:{free_port()}/{uuid}", token="t" * 32)
-        self.world.report(uuid, actual, console=door)
-        return {"uuid": uuid, "id": made["ports"][0]["id"], "serial": made["disks"][1]["serial"]}
+        actual = Actual.STOPPED if route.endswith("/rollback") else actual
+        self.world.report(uuid, actual, console=door, snapshots=snapshots)
+        of_it = {"id": made["ports"][0]["id"], "serial": made["disks"][1]["serial"]}
+        return {"uuid": uuid, "snapshot": "secret-snapshot", **of_it}
+
+    def _snapshots(self, uuid: str) -> tuple[SnapshotReport, ...]:
+        """A VM gets a snapshot, of which its host says this."""
+        asked = self.ask("owner", "POST", f"/v1/vm/{uuid}/snapshot", {"name": "secret-snapshot"}).get_json()
+        return (SnapshotReport(id=asked["snapshots"][0]["id"], actual=SnapshotActual.READY),)
 
     def settle(self) -> None:
         """Wait until the API knows what was written past it."""
@@ -261,7 +271,14 @@ def test_a_stranger_can_t_tell_that_anything_is_there(cloud: Cloud) -> None:
         if right is Right.LOGGED_IN:
             assert "secret" not in answer.text, route
         elif right is not Right.SELF and "{" in route and "/host/" not in route and "/user/" not in route:
-            none = {"uuid": NOBODY, "id": "0123456789", "serial": "hdd", "name": "nonesuch", "user": "temp"}
+            none = {
+                "uuid": NOBODY,
+                "id": "0123456789",
+                "serial": "hdd",
+                "snapshot": "s",
+                "name": "nonesuch",
+                "user": "temp",
+            }
             nothing = _asked(cloud, "stranger", route, none)
             told = nothing.text.replace(NOBODY, shown.get("uuid", "")).replace("nonesuch", shown.get("name", ""))
             assert (answer.status_code, answer.text) == (nothing.status_code, told), route

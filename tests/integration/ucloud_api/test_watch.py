@@ -346,6 +346,7 @@ def test_it_describes_itself(served: DaemonProcess) -> None:
         *things,
         *("/v1/vm/{uuid}/port", "/v1/vm/{uuid}/port/{id}"),
         *("/v1/vm/{uuid}/disk", "/v1/vm/{uuid}/disk/{serial}"),
+        *("/v1/vm/{uuid}/snapshot", "/v1/vm/{uuid}/snapshot/{snapshot}", "/v1/vm/{uuid}/snapshot/{snapshot}/rollback"),
         *("/v1/project/{name}/member", "/v1/project/{name}/member/{user}"),
         *("/v1/user/{name}/ssh-key", "/v1/user/{name}/ssh-key/{key_name}"),
         *(

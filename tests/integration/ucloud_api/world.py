@@ -8,6 +8,7 @@ from common import admission, keys
 from common.schemas.host import Alive, HostStatus, StoreCapacity
 from common.schemas.image import ImageActual, ImageRequest, ImageStatus
 from common.schemas.record import Record
+from common.schemas.snapshot import SnapshotReport
 from common.schemas.user import Account, Quota, Session
 from common.schemas.vm import Actual, Console, Placement, Specs, VmRequest, VmStatus
 from common.store import Delete, Put, Store, present, unchanged
@@ -112,6 +113,8 @@ class World:
         reason: str = "",
         console: Console | None = None,
         specs: Specs | None = None,
+        *,
+        snapshots: tuple[SnapshotReport, ...] = (),
     ) -> None:
         """A host says what a VM is."""
         status = VmStatus(
@@ -123,6 +126,7 @@ class World:
             addresses=("2001:db8::1",) if actual is Actual.RUNNING else (),
             console=console,
             specs=specs,
+            snapshots=snapshots,
         )
         self.put(keys.vm_status(host, vm_uuid), status)
 

@@ -108,7 +108,7 @@ def test_a_killed_import_is_done_again_by_another_instance(images: Images, start
     start_daemon()
     for request in requests:
         assert images.wait_status(request).actual is ImageActual.READY
-        qemu_img("compare", images.uploads / request.file, images.template(request))
+        qemu_img("compare", images.uploads / str(request.file), images.template(request))
     assert left > 0
     wait_for("a clean workshop", lambda: images.work_left() == [], DEADLINE_S)
 

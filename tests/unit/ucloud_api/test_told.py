@@ -12,6 +12,7 @@ from common.schemas.port import Port
 from common.schemas.project import Project
 from common.schemas.record import Record
 from common.schemas.role import MemberRole
+from common.schemas.snapshot import Rollback, Snapshot, SnapshotSource
 from common.schemas.ssh_key import SshKey
 from common.schemas.user import Account, Quota
 from common.schemas.vm import MoveWish, Requested, Specs, VmRequest
@@ -22,6 +23,9 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SPECS = Specs.of(cpu=1, ram_mib=512, ssd_mib=2048)
 VM = VmRequest(uuid="u", owner="alice", name="web", specs=SPECS, image="i", created_at=NOW)
 IMAGE = ImageRequest(uuid="i", owner="alice", name="debian", file="d.qcow2", created_at=NOW)
+SNAPSHOT = Snapshot(id="s", name="before", created_at=NOW, disks=SPECS.disks)
+SOURCE = SnapshotSource(vm="u", snapshot="s", vm_name="web", name="before")
+OF_VM = ImageRequest(uuid="i", owner="alice", name="web-2", source=SOURCE, created_at=NOW)
 HOST = HostRequest(name="h1")
 USER = Account(name="alice", realm="ucloud", created_at=NOW)
 WEB = Project(name="web", members={"alice": MemberRole.OWNER}, created_at=NOW)
@@ -57,6 +61,14 @@ def changed(record: Record, **fields: object) -> Record:
             "resized from 1 CPU 512 MiB RAM 2 GiB SSD 0 GiB HDD to 2 CPU 512 MiB RAM 2 GiB SSD 0 GiB HDD",
         ),
         (VM, changed(VM), "asked again to run"),
+        (VM, changed(VM, snapshots=(SNAPSHOT,)), "snapshot before asked for"),
+        (changed(VM, snapshots=(SNAPSHOT,)), VM, "snapshot before removed"),
+        (
+            VM,
+            changed(VM, rollback=Rollback(number=1, snapshot="s", name="before")),
+            "asked to be rolled back to the snapshot before",
+        ),
+        (None, OF_VM, "created: web-2 from the snapshot before of VM web"),
         (VM, changed(VM, move=MoveWish(number=1)), "asked to move to another host"),
         (VM, changed(VM, move=MoveWish(number=1, to="h2", cold=True)), "asked to move cold to h2"),
         (VM, changed(VM, move=MoveWish(number=1, cancelled=True)), "asked not to move any more"),

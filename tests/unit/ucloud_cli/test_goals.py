@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ucloud_cli.errors import CliError
-from ucloud_cli.goals import image_goal, notice_goal, vm_goal
+from ucloud_cli.goals import image_goal, notice_goal, rollback_goal, snapshot_goal, vm_goal
 
 ACCEPTED: dict[str, Any] = {
     "name": "web",
@@ -122,3 +122,36 @@ def test_a_change_that_fails_says_why(seen: dict[str, Any] | None, words: str) -
 
 def test_what_was_in_error_before_can_be_renamed() -> None:
     assert notice_goal({**ACCEPTED, "status": "ERROR"})(vm(status="ERROR", reason="as before"))
+
+
+def _with_snapshot(status: str = "PENDING", **changes: Any) -> dict[str, Any]:
+    snapshot = {"id": "s1", "name": "before", "status": status, "reason": "why"}
+    return vm(snapshots=[snapshot], **{"status": "RUNNING", **changes})
+
+
+def test_a_snapshot_is_waited_for_until_it_is_there() -> None:
+    reached = snapshot_goal(_with_snapshot())
+    assert not reached(_with_snapshot(generation=1))
+    assert not reached(_with_snapshot())
+    assert reached(_with_snapshot("READY"))
+    for seen, words in (
+        (None, "deleted it meanwhile"),
+        (_with_snapshot("LOST"), "before is LOST: why"),
+        (_with_snapshot(**{"status": "PENDING"}) | {"status": "ERROR"}, "before is PENDING: why"),
+        (vm(snapshots=[], status="RUNNING"), "removed the snapshot before"),
+    ):
+        with pytest.raises(CliError, match=words):
+            reached(seen)
+
+
+def test_a_roll_back_is_waited_for_until_it_is_done() -> None:
+    def seen(number: int = 2, pending: bool = True, **changes: Any) -> dict[str, Any]:
+        return vm(rollback={"number": number, "pending": pending, "name": "before"}, **changes)
+
+    reached = rollback_goal(seen())
+    assert not reached(seen(generation=1, pending=False))
+    assert not reached(seen())
+    assert reached(seen(pending=False))
+    for what, words in ((None, "deleted it"), (seen(3), "another roll-back"), (seen(status="ERROR"), "ERROR")):
+        with pytest.raises(CliError, match=words):
+            reached(what)

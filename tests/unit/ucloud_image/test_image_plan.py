@@ -7,6 +7,7 @@ import pytest
 
 from common.decision import Failure
 from common.schemas.image import ImageActual, ImageRequest, ImageRequested, ImageStatus
+from common.schemas.snapshot import SnapshotSource
 from ucloud_image.plan import (
     Action,
     Discard,
@@ -14,6 +15,7 @@ from ucloud_image.plan import (
     Install,
     Observed,
     Prepare,
+    PrepareSnapshot,
     Release,
     RemoveTemplate,
     plan,
@@ -89,6 +91,27 @@ def test_an_import(
 def test_a_projects_image_comes_from_the_folder_of_whoever_made_it() -> None:
     wanted = WANTED.model_copy(update={"owner": "project:web", "uploaded_by": "bob"})
     assert plan(wanted, NOTHING, None, None, NOW).actions == (Prepare("bob", "d.qcow2"),)
+
+
+def test_an_image_of_a_vm_has_no_file_and_is_known_by_its_size() -> None:
+    source = SnapshotSource(vm="v", snapshot="s", vm_name="web", name="before")
+    wanted = ImageRequest(uuid="i", owner="alice", name="web-2", source=source, created_at=EARLIER)
+    assert plan(wanted, NOTHING, None, None, NOW).actions == (PrepareSnapshot(source),)
+    facts = Facts(virtual_size_mib=64, file_size_bytes=0, sha256="")
+    known = plan(wanted, replace(NOTHING, prepared=facts), CHECKING, None, NOW)
+    assert known.actions == (Install(),)
+    ready = plan(wanted, TEMPLATE, known.status, None, NOW).status
+    assert ready is not None
+    assert (ready.actual, ready.virtual_size_mib, ready.sha256) == (ImageActual.READY, 64, "")
+
+
+OF_BOTH = {"file": "f", "source": {"vm": "v", "snapshot": "s", "vm_name": "w", "name": "b"}}
+
+
+@pytest.mark.parametrize("source", [{}, OF_BOTH])
+def test_an_image_has_one_source(source: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="exactly one of the two"):
+        ImageRequest.model_validate({"uuid": "i", "owner": "alice", "name": "x", "created_at": EARLIER, **source})
 
 
 @pytest.mark.parametrize(
