@@ -48,7 +48,7 @@ def source_of(
     403 where the caller may not change the VM, 409 when the snapshot is not READY.
     """
     wanted = body.vm or ""
-    state.await_caches(*state.vm_caches, state.images)
+    state.await_caches(*state.vm_caches)
     cached = state.find(state.vms, keys.vm(wanted), VmRequest)
     if cached is None and (entry := state.store.get(keys.name(owner, "vm", wanted))):
         cached = state.find(state.vms, keys.vm(entry.value.decode()), VmRequest)
@@ -59,9 +59,8 @@ def source_of(
     check_may_change(caller, request.owner)
     snapshot = find_ready(rendered.facts(request), body.snapshot or "")
     source = SnapshotSource(vm=request.uuid, snapshot=snapshot.id, vm_name=request.name, name=snapshot.name)
-    base = state.images.get(keys.image(request.image))
     # It is kept where the VM's disks are, and its guests are started as the VM is.
-    given = {"firmware": base.record.firmware, "store": base.record.store} if base else {}
+    given = {"firmware": request.specs.firmware, "store": request.image_store}
     least = {"min_disk": max(body.min_disk, snapshot.disks[0].size_mib)}
     unsaid = {field: value for field, value in given.items() if field not in body.model_fields_set}
     return source, body.model_copy(update=least | unsaid)
