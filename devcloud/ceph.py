@@ -264,9 +264,9 @@ class CephCluster:
         return all(pools.get(pool, {}).get("max_avail") for pool in self._pools)
 
     def objects(self, pool: str) -> set[str]:
-        """The names of all objects of RADOS in a pool."""
+        """The names of all objects of RADOS in a pool, but for those that are kept for a snapshot alone."""
         with self.admin() as cluster, cluster.open_ioctx(pool) as ioctx:
-            return {str(found.key) for found in ioctx.list_objects()}
+            return {str(found.key) for found in ioctx.list_objects() if _exists(ioctx, found.key)}
 
     def empty(self) -> None:
         """Remove all that is in its pools, whoever has it open."""
@@ -304,6 +304,16 @@ def _admin(layout: Layout) -> Any:
 
     limits = {"client_mount_timeout": "60", "rados_mon_op_timeout": "60", "rados_osd_op_timeout": "60"}
     return rados.Rados(conffile=str(layout.conf), name=f"client.{ADMIN}", conf=limits)
+
+
+def _exists(ioctx: Any, key: str) -> bool:
+    import rados  # noqa: PLC0415
+
+    try:
+        ioctx.stat(key)
+    except rados.ObjectNotFound:
+        return False
+    return True
 
 
 def _entry(name: str, caps: dict[str, str]) -> str:

@@ -70,6 +70,8 @@ def test_a_new_vm_can_be_read_at_once_by_every_worker(api: FlaskClient, world: W
         "guest_hostname": "web",
         "seed_disk": False,
         "move": None,
+        "snapshots": [],
+        "rollback": None,
         "events": [],
     }
     assert api.get(f"/v1/vm/{vm['uuid']}").get_json()["uuid"] == vm["uuid"]
