@@ -18,7 +18,7 @@ from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
 from devcloud.people import ADMIN
 from devcloud.waiting import wait_for
-from tests.system.ceph import ceph, in_pools, noted
+from tests.system.ceph import ceph, in_pools, noted, rbd
 from tests.system.conftest import kept_logs
 from tests.system.test_moves import Guest
 
@@ -107,6 +107,12 @@ def _freeze(cloud: Cloud) -> None:
 
 def _thaw(cloud: Cloud) -> None:
     cloud.resume("ceph-osd")
+    try:
+        rbd(cloud, "ls", "ssd")
+    except subprocess.TimeoutExpired:
+        # An OSD that stood still for a minute seldom answers nobody ever again: its admin starts it anew.
+        cloud.services.crash("ceph-osd")
+        cloud.services.start("ceph-osd")
 
 
 def _kill(cloud: Cloud) -> None:
