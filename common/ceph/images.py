@@ -96,11 +96,10 @@ def remove(cluster: Cluster, pool: str, name: str) -> None:
     expel(cluster, pool, name)
     ioctx = cluster.pool(pool)
     with _opened(cluster, pool, name, read_only=False) as image:
-        for snapshot in list(image.list_snaps()) if image else []:
-            if snapshot["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER:
-                if image.is_protected_snap(snapshot["name"]):
-                    image.unprotect_snap(snapshot["name"])
-                image.remove_snap(snapshot["name"])
+        for snapshot in snapshots(image) if image else []:
+            if image.is_protected_snap(snapshot["name"]):
+                image.unprotect_snap(snapshot["name"])
+            image.remove_snap(snapshot["name"])
     try:
         with suppress(rbd.ImageNotFound):
             rbd.RBD().remove(ioctx, name, on_progress=go_on)
@@ -115,6 +114,11 @@ def remove(cluster: Cluster, pool: str, name: str) -> None:
         raise TemporaryError("somebody still has the disk open") from error
     except rbd.ImageHasSnapshots as error:
         raise TemporaryError("disks rest on the image") from error
+
+
+def snapshots(image: Any) -> list[dict[str, Any]]:
+    """The snapshots of an image (rbd.Image) that are not on their way to be removed."""
+    return [each for each in image.list_snaps() if each["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER]
 
 
 def children(cluster: Cluster, pool: str, name: str) -> list[str]:

@@ -15,7 +15,7 @@ import rados
 import rbd
 
 from common.ceph.access import Cluster
-from common.ceph.images import FEATURES
+from common.ceph.images import FEATURES, snapshots
 from common.errors import PermanentError, TemporaryError
 
 _LOOK_EVERY_S = 1.0
@@ -42,12 +42,7 @@ def _look(cluster: Cluster, pool: str, name: str) -> Look | None:
     except rbd.ImageNotFound:
         return None
     with image:
-        return Look(int(image.size()), {each["name"]: _taken_at_s(image, each["id"]) for each in _snapshots(image)})
-
-
-def _snapshots(image: Any) -> list[dict[str, Any]]:
-    """Those that are not on their way to be removed."""
-    return [each for each in image.list_snaps() if each["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER]
+        return Look(int(image.size()), {each["name"]: _taken_at_s(image, each["id"]) for each in snapshots(image)})
 
 
 def _taken_at_s(image: Any, snap_id: int) -> float:
@@ -79,7 +74,7 @@ def roll_back(cluster: Cluster, place: Place, snapshot: str, *, again: bool) -> 
     """
     pool, name = place
     with rbd.Image(cluster.pool(pool), name) as image:
-        if snapshot not in [each["name"] for each in _snapshots(image)]:
+        if snapshot not in [each["name"] for each in snapshots(image)]:
             raise PermanentError("the snapshot to roll back to is gone from the store")
         with _progress(cluster, pool):
             if again:

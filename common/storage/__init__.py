@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from common.errors import TemporaryError
 from common.schemas.disk import ROOT, DiskSpec
 from common.schemas.host import StoreCapacity
 
@@ -94,6 +95,13 @@ class VmDisks:
     def root(self) -> Disk | None:
         """The root disk."""
         return self.whole.get(ROOT)
+
+    def chosen(self, serials: Iterable[str]) -> dict[str, Disk]:
+        """Some of those that are whole; TemporaryError when one is not there."""
+        wanted = tuple(serials)
+        if missing := set(wanted) - self.whole.keys():
+            raise TemporaryError(f"the disk {', '.join(sorted(missing))} is gone from this host's store")
+        return {serial: self.whole[serial] for serial in wanted}
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,12 @@ from common.storage import (
 from common.storage.disk_directory import (
     DIRECTORY_MODE,
     MIB,
-    UUID,
     DiskDirectory,
-    checked,
     os_errors,
     rename_durably,
 )
+from common.storage.growth import check_room
+from common.storage.names import UUID, checked
 from common.storage.qcow2 import read_header
 from common.storage.qemu_img import qemu_img
 from common.storage.qemu_locks import is_locked
@@ -211,7 +211,7 @@ class DirectoryStore:
 
     def take_snapshot(self, vm_uuid: str, snapshot: str, disks: Collection[str]) -> None:
         """See SnapshotStore."""
-        for disk in self._files(vm_uuid, disks).values():
+        for disk in self._files(vm_uuid, disks):
             qcow2_snapshots.take(disk.path, snapshot)
 
     def remove_snapshot(self, vm_uuid: str, snapshot: str) -> None:
@@ -226,20 +226,15 @@ class DirectoryStore:
         if self._ssd.rolled_back(vm_uuid) >= number:
             return
         files = self._files(vm_uuid, disks)
-        if any(snapshot not in disk.snapshots for disk in files.values()):
+        if any(snapshot not in disk.snapshots for disk in files):
             raise PermanentError(SNAPSHOT_GONE)
-        for disk in files.values():
+        for disk in files:
             qcow2_snapshots.roll_back(disk.path, snapshot)
         self._ssd.note_rolled_back(vm_uuid, number)
 
-    def _files(self, vm_uuid: str, serials: Collection[str]) -> dict[str, FileDisk]:
+    def _files(self, vm_uuid: str, serials: Collection[str]) -> list[FileDisk]:
         """These disks; TemporaryError when one is not there."""
-        there: dict[str, FileDisk] = {}
-        for part in self._parts():
-            there |= part.disks(vm_uuid)
-        if missing := set(serials) - there.keys():
-            raise TemporaryError(f"the disk {', '.join(sorted(missing))} is gone from this host's store")
-        return {serial: there[serial] for serial in serials}
+        return [disk for disk in self.disks(vm_uuid).chosen(serials).values() if isinstance(disk, FileDisk)]
 
     def is_in_use(self, vm_uuid: str) -> bool | None:
         """See DiskStore. Disks that are only being made count as well."""
@@ -316,11 +311,5 @@ class DirectoryStore:
 
 
 def _check_room(growths: Iterable[tuple[DiskDirectory, FileDisk, DiskSpec]]) -> None:
-    """TemporaryError where a directory has no room for what all disks in it grow by."""
-    free_mib: dict[DiskDirectory, int] = {}
-    for part, disk, wanted in growths:
-        free_mib[part] = free_mib.get(part, part.free_mib()) - (wanted.size_mib - disk.size_mib)
-        if free_mib[part] < 0:
-            raise TemporaryError(
-                f"can't grow the {wanted.serial} disk to {wanted.size_mib} MiB: its host's store has not that much room"
-            )
+    more = ((part, wanted.size_mib - disk.size_mib, wanted) for part, disk, wanted in growths)
+    check_room(more, DiskDirectory.free_mib)

@@ -17,10 +17,10 @@ from common.errors import PermanentError, TemporaryError
 from common.schemas.disk import SERIAL_PATTERN
 from common.schemas.host import StoreCapacity
 from common.storage import FileDisk, capacity_of, qcow2_snapshots
+from common.storage.names import UUID, checked
 from common.storage.qcow2 import read_header
 from common.storage.qemu_img import qemu_img
 
-UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DIRECTORY_MODE = 0o711
 """QEMU may run as a user of its own, who must get through to its disks but need not list them."""
 MIB = 1024 * 1024
@@ -213,13 +213,6 @@ class DiskDirectory:
         self.check()
         with os_errors(f"measure {self._path}"):
             return os.statvfs(self._path)
-
-
-def checked(name: str) -> str:
-    """`name`, which becomes a part of a path, if it is a uuid."""
-    if not UUID.fullmatch(name):
-        raise PermanentError(f"{name!r} is not a uuid in lower case")
-    return name
 
 
 def _checked_serial(serial: str) -> str:

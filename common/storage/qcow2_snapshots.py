@@ -7,16 +7,15 @@ Source: QEMU, docs/interop/qcow2.txt, "Snapshots".
 """
 
 import os
-import re
 import struct
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import PermanentError, TemporaryError
+from common.storage.names import UUID
 from common.storage.qemu_img import qemu_img
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _HEADER = struct.Struct(">4sI52xIQ")  # magic, version; number of snapshots, where the table of them is
 _ENTRY = struct.Struct(">QIHHIIQII")  # L1 table, L1 size, lengths of id and name, s, ns, clock, state, extra
 _EXTRA = struct.Struct(">8xQ")  # size of the disk
@@ -72,7 +71,7 @@ def _entries(raw: bytes, count: int) -> dict[str, Entry]:
         at += _ENTRY.size + extra + id_length
         name = raw[at : at + name_length].decode("utf-8", "surrogateescape")
         at = (at + name_length + 7) // 8 * 8
-        if _UUID.fullmatch(name):
+        if UUID.fullmatch(name):
             found[name] = Entry(datetime.fromtimestamp(seconds + nanoseconds // 1000 / 1e6, UTC), size_bytes)
     return found
 

@@ -47,11 +47,12 @@ from common.storage import (
     capacity_of,
     nbd,
 )
+from common.storage.growth import check_room
+from common.storage.names import UUID, checked
 from common.storage.rbd_snapshots import RbdSnapshots, ours
 
 _log = logging.getLogger(__name__)
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_DISK_NAME = re.compile(rf"vm-({_UUID.pattern})-{SERIAL_PATTERN}")
+_DISK_NAME = re.compile(rf"vm-({UUID.pattern})-{SERIAL_PATTERN}")
 _SECRETS = uuid.UUID("0b5d6f5e-1d53-4a0c-9df1-6a3a1d0e7c55")
 _MIB = 1024 * 1024
 _MAKING, _ARRIVING, _STAGED, _REMOVING = "making ", "arriving", "staged", "removing "
@@ -107,13 +108,13 @@ class RbdStore:
         return self._snapshots.stage(root.image, snapshot, self._begin_draft(image_uuid), tell)
 
     def _begin_draft(self, image_uuid: str) -> str:
-        draft = f"template-{_checked(image_uuid)}-{secrets.token_hex(4)}"
+        draft = f"template-{checked(image_uuid)}-{secrets.token_hex(4)}"
         self._note({f"draft.{image_uuid}.{draft}": _STAGED})
         return draft
 
     def publish(self, image_uuid: str, draft: str) -> None:
         """See ImageStore."""
-        key, noted = f"template.{_checked(image_uuid)}", f"draft.{image_uuid}.{draft}"
+        key, noted = f"template.{checked(image_uuid)}", f"draft.{image_uuid}.{draft}"
         if not self._hands.call(ledger.write, self._ssd, {key: "", noted: _STAGED}, {key: draft}, (noted,)):
             raise TemporaryError(f"there is a template of image {image_uuid} already, or its draft is gone")
 
@@ -127,7 +128,7 @@ class RbdStore:
 
     def drop_drafts(self, image_uuid: str) -> None:
         """See ImageStore."""
-        for entry in self._read(f"draft.{_checked(image_uuid)}."):
+        for entry in self._read(f"draft.{checked(image_uuid)}."):
             self._hands.call(images.remove, self._ssd, entry.rpartition(".")[2])
             self._strike(entry)
 
@@ -137,7 +138,7 @@ class RbdStore:
 
     def remove_template(self, image_uuid: str) -> None:
         """See ImageStore. Once it is said to be removed, no disk is begun on it that is not seen here."""
-        key = f"template.{_checked(image_uuid)}"
+        key = f"template.{checked(image_uuid)}"
         if noted := self._template(image_uuid):
             name = noted.removeprefix(_REMOVING)
             if not self._hands.call(ledger.write, self._ssd, {key: noted}, {key: f"{_REMOVING}{name}"}):
@@ -154,7 +155,7 @@ class RbdStore:
         return frozenset(entry.removeprefix("template.") for entry in self._read("template."))
 
     def _template(self, image_uuid: str) -> str:
-        return self._read(f"template.{_checked(image_uuid)}").get(f"template.{image_uuid}", "")
+        return self._read(f"template.{checked(image_uuid)}").get(f"template.{image_uuid}", "")
 
     def _users(self, image_uuid: str, template: str) -> list[str]:
         """The VMs with disks on a template, or about to have them."""
@@ -310,14 +311,10 @@ class RbdStore:
         ]
 
     def _check_room(self, growths: Iterable[tuple["_Place", int, DiskSpec]]) -> None:
-        free_mib: dict[str, int] = {}
-        for place, more_mib, wanted in growths:
-            if place.pool not in free_mib:
-                free_mib[place.pool] = self._hands.call(images.room, place.pool).free_bytes // _MIB
-            free_mib[place.pool] -= more_mib
-            if free_mib[place.pool] < 0:
-                said = f"can't grow the {wanted.serial} disk to {wanted.size_mib} MiB"
-                raise TemporaryError(f"{said}: its host's store has not that much room")
+        check_room(
+            ((place.pool, more_mib, wanted) for place, more_mib, wanted in growths),
+            lambda pool: self._hands.call(images.room, pool).free_bytes // _MIB,
+        )
 
     def remove_disk(self, vm_uuid: str, serial: str) -> None:
         """See DiskStore."""
@@ -380,11 +377,11 @@ class RbdStore:
         pool = self._ssd if kind is DiskKind.SSD else self._hdd
         if not pool:
             raise PermanentError("this host has no store for HDDs")
-        return _Place(pool, _checked(vm_uuid), serial, kind)
+        return _Place(pool, checked(vm_uuid), serial, kind)
 
     def _look(self, vm_uuid: str) -> dict[str, "_Seen"]:
         """What there is of a VM, by the serials of its disks."""
-        prefix = f"vm.{_checked(vm_uuid)}."
+        prefix = f"vm.{checked(vm_uuid)}."
         # Which there may be, then which there are, then what they are: what is said to be whole after it was looked at
         # may not have been whole then.
         named = self._noted(prefix)
@@ -470,13 +467,6 @@ class _Seen:
 
 def _kind_of(serial: str, state: str) -> DiskKind:
     return _KNOWN.get(serial) or DiskKind(state.rpartition(" ")[2])
-
-
-def _checked(name: str) -> str:
-    """`name`, which becomes a part of a name in the cluster, if it is a uuid."""
-    if not _UUID.fullmatch(name):
-        raise PermanentError(f"{name!r} is not a uuid in lower case")
-    return name
 
 
 def _escaped(value: str) -> str:

@@ -3,16 +3,15 @@
 rollback.<vm>     the number of the last roll-back that was done; "<number> begun" while a later one is under way
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 
 from common.ceph import images, ledger, snapshots
 from common.ceph.hands import Hands
-from common.errors import PermanentError, TemporaryError
+from common.errors import PermanentError
 from common.storage import SNAPSHOT_GONE, RbdDisk, Staged, VmDisks
+from common.storage.names import UUID
 
-_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _BEGUN = " begun"
 _MIB = 1024 * 1024
 
@@ -75,14 +74,12 @@ class RbdSnapshots:
 
 def ours(taken_at_s: Mapping[str, float]) -> dict[str, datetime]:
     """Of an image's snapshots those that are ours, each with when it was taken."""
-    return {name: datetime.fromtimestamp(at_s, UTC) for name, at_s in taken_at_s.items() if _UUID.fullmatch(name)}
+    return {name: datetime.fromtimestamp(at_s, UTC) for name, at_s in taken_at_s.items() if UUID.fullmatch(name)}
 
 
 def _chosen(disks: VmDisks, serials: Collection[str]) -> list[RbdDisk]:
     """Some of a VM's disks; TemporaryError when one is not there."""
-    if missing := set(serials) - disks.whole.keys():
-        raise TemporaryError(f"the disk {', '.join(sorted(missing))} is gone from this host's store")
-    return [disk for serial in serials if isinstance(disk := disks.whole[serial], RbdDisk)]
+    return [disk for disk in disks.chosen(serials).values() if isinstance(disk, RbdDisk)]
 
 
 def _place(disk: RbdDisk) -> tuple[str, str]:
