@@ -36,7 +36,7 @@ from ucloud_image.plan import (
 from ucloud_image.progress import Progress
 from ucloud_image.qcow2_tables import Contents, check_file
 from ucloud_image.stall import told_of_stalls
-from ucloud_image.upload import Copied, CopyReader, check_upload, copy_upload, open_upload, size_of_copy
+from ucloud_image.upload import Copied, CopyReader, check_upload, check_written, copy_upload, open_upload, size_of_copy
 from ucloud_image.workshop import Workshop
 
 _log = logging.getLogger(__name__)
@@ -135,15 +135,7 @@ class ImageDriver:
             return
         with self._workshop.room(qemu_img.size_of_copy(contents)):
             qemu_img.convert(copy, target, contents, progress.hear)
-        self._check_result(target.path)
-
-    def _check_result(self, written: Path) -> None:
-        """Whoever takes qemu-img over writes into the file what they like: QEMU will open it on the hosts."""
-        descriptor = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            check_file(CopyReader(descriptor), self._settings.max_virtual_gib)
-        finally:
-            os.close(descriptor)
+        check_written(target.path, self._settings.max_virtual_gib)
 
     def _copy(self, action: Prepare, copy: Path) -> tuple[Copied, Contents]:
         """Copy an upload, then check the copy: only that counts, for nobody can change it any more."""

@@ -4,7 +4,6 @@ A host removes a snapshot only when the VM's request names it no more. So if tha
 read is whole. A disk is written by a guest's QEMU: its file is read in the sandbox, like an upload.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,8 @@ from common.store import Store
 from ucloud_image import qemu_img
 from ucloud_image.plan import Facts
 from ucloud_image.progress import Progress
-from ucloud_image.qcow2_tables import Contents, check_file
-from ucloud_image.upload import CopyReader
+from ucloud_image.qcow2_tables import Contents
+from ucloud_image.upload import check_written
 from ucloud_image.workshop import Workshop
 
 _BLOCK_BYTES = 512
@@ -68,8 +67,4 @@ class SnapshotImporter:
         contents = Contents(layers.size_bytes, min(written_bytes, layers.size_bytes))
         with self._workshop.room(qemu_img.size_of_copy(contents)):
             qemu_img.convert_snapshot(layers, snapshot, target, contents, progress.hear)
-        descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            check_file(CopyReader(descriptor), self._max_virtual_gib)
-        finally:
-            os.close(descriptor)
+        check_written(target, self._max_virtual_gib)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.errors import TemporaryError
 from ucloud_image.qcow2 import HEADER_SIZE, Refused, check_header
+from ucloud_image.qcow2_tables import check_file
 
 _CHUNK_BYTES = 1024 * 1024
 _ZEROS = bytes(_CHUNK_BYTES)
@@ -137,6 +138,18 @@ class CopyReader:
             return os.pread(self._descriptor, length, offset)
         except OSError as error:
             raise TemporaryError(f"the copy of the upload can't be read: {error.strerror}") from error
+
+
+def check_written(path: Path, max_virtual_gib: int) -> None:
+    """Check what a qemu-img wrote as if it were an upload: Refused when it is not what may be a template.
+
+    Whoever takes qemu-img over writes into the file what they like, and QEMU will open it on the hosts.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        check_file(CopyReader(descriptor), max_virtual_gib)
+    finally:
+        os.close(descriptor)
 
 
 def _clone(source: int, target: int) -> bool:
