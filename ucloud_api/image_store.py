@@ -16,6 +16,7 @@ from ucloud_api.answers import answer
 from ucloud_api.auth import current_caller
 from ucloud_api.problems import ApiProblem, FieldProblem, documented
 from ucloud_api.state import State, current_state
+from ucloud_api.views import free_space
 
 blueprint = APIBlueprint(
     "image_store",
@@ -69,5 +70,4 @@ def _statuses(state: State) -> list[ImageStoreStatus]:
 def _space(capacity: StoreCapacity | None) -> models.StoreSpace | None:
     if capacity is None:
         return None
-    free = None if capacity.free_mib is None else format_size(capacity.free_mib)
-    return models.StoreSpace(total=format_size(capacity.total_mib), free=free)
+    return models.StoreSpace(total=format_size(capacity.total_mib), free=free_space(capacity))

@@ -201,7 +201,8 @@ def specs(record: Specs) -> models.SpecsOut:
     )
 
 
-def _free(store: StoreCapacity | None) -> int | str | None:
+def free_space(store: StoreCapacity | None) -> int | str | None:
+    """How much more a store takes, as users read it; None where that is not known."""
     return None if store is None or store.free_mib is None else format_size(store.free_mib)
 
 
@@ -232,7 +233,9 @@ def host(
         tenants=admin.tenants,
         generation=admin.generation,
         capacity=capacity,
-        free=models.FreeSpace(ssd=_free(status.ssd if status else None), hdd=_free(status.hdd if status else None)),
+        free=models.FreeSpace(
+            ssd=free_space(status.ssd if status else None), hdd=free_space(status.hdd if status else None)
+        ),
         ordered=models.Amounts(
             cpu=sum(each.cpu for each in ordered),
             ram=format_size(sum(each.ram_mib for each in ordered)),

@@ -4,8 +4,9 @@ import click
 
 from ucloud_cli.goals import notice_goal
 from ucloud_cli.groups import Group
-from ucloud_cli.kind import complete_names, finish
+from ucloud_cli.kind import finish
 from ucloud_cli.kinds import VM
+from ucloud_cli.of_vm import complete_parts, vm_argument
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options, table_options, wait_options
 from ucloud_cli.output import Column, Columns, print_list, size
 from ucloud_cli.problems import Resource
@@ -15,19 +16,7 @@ _DISKS: Columns = {
     "KIND": Column(lambda disk: disk["kind"]),
     "SIZE": Column(lambda disk: size(disk["size"])),
 }
-_vm_argument = click.argument("name", metavar="VM", shell_complete=complete_names(VM))
-
-
-def _complete_serials(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The serials of the disks of the VM that was named which begin so."""
-    try:
-        found = VM.find(context.ensure_object(Session).hasty_client(), context.params["name"])
-    except (click.ClickException, KeyError):
-        return []
-    return [disk["serial"] for disk in found.get("disks", ()) if disk["serial"].startswith(incomplete)]
-
-
-_serial_argument = click.argument("serial", shell_complete=_complete_serials)
+_serial_argument = click.argument("serial", shell_complete=complete_parts("disks", "serial"))
 
 
 def sizes_of(said: tuple[int | str, ...]) -> object:
@@ -41,7 +30,7 @@ def disk() -> None:
 
 
 @disk.command("list")
-@_vm_argument
+@vm_argument
 @table_options(tuple(_DISKS))
 @shared_options
 @pass_session
@@ -51,7 +40,7 @@ def list_disks(session: Session, name: str) -> None:
 
 
 @disk.command()
-@_vm_argument
+@vm_argument
 @click.option("--ssd", type=SIZE, help="An SSD of this size.")
 @click.option("--hdd", type=SIZE, help="An HDD of this size.")
 @wait_options
@@ -68,7 +57,7 @@ def add(session: Session, /, name: str, ssd: int | str | None, hdd: int | str | 
 
 
 @disk.command()
-@_vm_argument
+@vm_argument
 @_serial_argument
 @click.argument("wanted", metavar="SIZE", type=SIZE)
 @wait_options
@@ -81,7 +70,7 @@ def grow(session: Session, /, name: str, serial: str, wanted: int | str, wait_s:
 
 
 @disk.command()
-@_vm_argument
+@vm_argument
 @_serial_argument
 @wait_options
 @shared_options

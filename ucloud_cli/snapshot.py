@@ -5,8 +5,9 @@ import click
 from ucloud_cli.errors import CliError
 from ucloud_cli.goals import notice_goal, rollback_goal, snapshot_goal
 from ucloud_cli.groups import Group
-from ucloud_cli.kind import complete_names, finish
+from ucloud_cli.kind import finish
 from ucloud_cli.kinds import VM
+from ucloud_cli.of_vm import complete_parts, vm_argument
 from ucloud_cli.options import Session, pass_session, shared_options, table_options, wait_options
 from ucloud_cli.output import Column, Columns, local_time, note, print_list, size
 from ucloud_cli.problems import Resource
@@ -20,19 +21,7 @@ _COLUMNS: Columns = {
     "CREATED": Column(lambda snapshot: local_time(snapshot["created_at"]), wide=True),
     "REASON": Column(lambda snapshot: snapshot["reason"]),
 }
-_vm_argument = click.argument("name", metavar="VM", shell_complete=complete_names(VM))
-
-
-def _complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Completes the names of the snapshots of the VM that was named before."""
-    try:
-        found = VM.find(context.ensure_object(Session).hasty_client(), context.params["name"])
-    except (click.ClickException, KeyError):
-        return []
-    return [each["name"] for each in found.get("snapshots", ()) if each["name"].startswith(incomplete)]
-
-
-_snapshot_argument = click.argument("wanted", metavar="SNAPSHOT", shell_complete=_complete)
+_snapshot_argument = click.argument("wanted", metavar="SNAPSHOT", shell_complete=complete_parts("snapshots", "name"))
 
 
 @click.group("snapshot", cls=Group)
@@ -41,7 +30,7 @@ def snapshot() -> None:
 
 
 @snapshot.command()
-@_vm_argument
+@vm_argument
 @click.argument("snapshot_name", metavar="[SNAPSHOT]", required=False)
 @wait_options
 @shared_options
@@ -55,7 +44,7 @@ def create(session: Session, name: str, snapshot_name: str | None, wait_s: float
 
 
 @snapshot.command("list")
-@_vm_argument
+@vm_argument
 @table_options(tuple(_COLUMNS))
 @shared_options
 @pass_session
@@ -70,7 +59,7 @@ def list_snapshots(session: Session, name: str) -> None:
 
 
 @snapshot.command()
-@_vm_argument
+@vm_argument
 @_snapshot_argument
 @wait_options
 @shared_options
@@ -84,7 +73,7 @@ def delete(session: Session, name: str, wanted: str, wait_s: float | None) -> No
 
 
 @snapshot.command()
-@_vm_argument
+@vm_argument
 @_snapshot_argument
 @wait_options
 @shared_options

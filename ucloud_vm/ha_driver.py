@@ -1,4 +1,4 @@
-"""The machine as the controller sees it, with what its host's loss of touch with the cloud means for its guests.
+"""The machine as the controller sees it, with what its host's loss of touch with the cloud means: steps not to take.
 
 A guest whose VM is highly available ends when its host loses touch with the cloud (ucloud_host.guard), and none is
 started while that lasts.
