@@ -1,6 +1,5 @@
 """Fixtures of the integration tests: a real etcd of one member, and one of three."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,8 @@ from common.store import Delete, EtcdOptions, Store, present
 from devcloud.ceph import CephCluster
 from devcloud.etcd import EtcdCluster
 from devcloud.waiting import wait_for
-from tests.integration.slapd import Slapd, require_slapd
+from tests.integration.slapd import Slapd, running_slapd
+from tests.needs import need
 
 
 @pytest.fixture(scope="session")
@@ -44,19 +44,15 @@ def etcd3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
 @pytest.fixture
 def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
     """An LDAP server without users."""
-    require_slapd()
-    server = Slapd(tmp_path_factory.mktemp("slapd") / "data")
-    try:
+    with running_slapd(tmp_path_factory.mktemp("slapd")) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")
 def ceph(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CephCluster]:
     """A Ceph shared by the session; `rbd_settings` empties its pools before each test."""
-    if not all(map(shutil.which, ("ceph-mon", "ceph-osd", "ceph-mgr"))) and not os.environ.get("CI"):
-        pytest.skip("ceph-mon, ceph-osd and ceph-mgr are not installed: make setup")
+    daemons = ("ceph-mon", "ceph-osd", "ceph-mgr")
+    need(all(map(shutil.which, daemons)), "ceph-mon, ceph-osd and ceph-mgr are not installed: make setup")
     with CephCluster(tmp_path_factory.mktemp("ceph")) as cluster:
         wait_for("what there is room for", cluster.knows_room, 60)
         yield cluster

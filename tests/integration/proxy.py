@@ -5,23 +5,19 @@ import socket
 import threading
 from types import TracebackType
 
-_CHUNK_BYTES = 65536
+from tests.integration.relay import CHUNK_BYTES, Relay
 
 
-class Proxy:
+class Proxy(Relay):
     """Listens on a port of ::1 and passes everything on to `endpoint` ("[::1]:2379")."""
 
     def __init__(self, endpoint: str) -> None:
-        host, _, port = endpoint.rpartition(":")
-        self._upstream = (host.strip("[]"), int(port))
-        self._listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
         self._condition = threading.Condition()
         self._is_holding = False
         self._is_mute = False
         self._held = b""
         self._answered = 0
-        self._sockets: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(socket.create_server(("::1", 0), family=socket.AF_INET6), endpoint)
 
     @property
     def endpoint(self) -> str:
@@ -59,18 +55,7 @@ class Proxy:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.release()
-        self._listener.close()
-        for each in self._sockets:
-            each.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._listener.accept()
-                server = socket.create_connection(self._upstream)
-                self._sockets += [client, server]
-                threading.Thread(target=self._forward, args=(client, server), daemon=True).start()
-                threading.Thread(target=self._backward, args=(server, client), daemon=True).start()
+        self.close()
 
     def _forward(self, client: socket.socket, server: socket.socket) -> None:
         """Client to server. While holding it goes on reading, so that all that was sent is known."""
@@ -79,7 +64,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 try:
-                    chunk = client.recv(_CHUNK_BYTES)
+                    chunk = client.recv(CHUNK_BYTES)
                 except TimeoutError:
                     chunk = None
                 with self._condition:
@@ -99,7 +84,7 @@ class Proxy:
 
     def _backward(self, server: socket.socket, client: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while chunk := server.recv(_CHUNK_BYTES):
+            while chunk := server.recv(CHUNK_BYTES):
                 with self._condition:
                     self._answered += len(chunk)
                     self._condition.notify_all()

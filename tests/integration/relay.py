@@ -4,7 +4,7 @@ import contextlib
 import socket
 import threading
 
-_CHUNK_BYTES = 65536
+CHUNK_BYTES = 65536
 
 
 class Relay:
@@ -31,12 +31,16 @@ class Relay:
                 client, _ = self._listener.accept()
                 server = socket.create_connection(self._upstream)
                 self._sockets += [client, server]
-                for source, target in ((client, server), (server, client)):
-                    threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+                for pass_on, source, target in ((self._forward, client, server), (self._backward, server, client)):
+                    threading.Thread(target=pass_on, args=(source, target), daemon=True).start()
 
+    def _forward(self, client: socket.socket, server: socket.socket) -> None:
+        """What a client sends."""
+        with contextlib.suppress(OSError):
+            while chunk := client.recv(CHUNK_BYTES):
+                server.sendall(chunk)
+            server.shutdown(socket.SHUT_WR)
 
-def _pass_on(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while chunk := source.recv(_CHUNK_BYTES):
-            target.sendall(chunk)
-        target.shutdown(socket.SHUT_WR)
+    def _backward(self, server: socket.socket, client: socket.socket) -> None:
+        """What it is answered."""
+        Relay._forward(self, server, client)

@@ -1,21 +1,21 @@
 """A real slapd for tests: on loopback, with TLS and a CA of its own, users with ssh keys, groups and memberOf."""
 
-import os
 import shutil
 import signal
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ldap3
-import pytest
 
 from common.settings.identity import LdapSettings
 from devcloud import processes
 from devcloud.waiting import wait_for
+from tests.needs import need
 
 BASE = "dc=ucloud,dc=test"
 PEOPLE = f"ou=people,{BASE}"
@@ -56,13 +56,6 @@ overlay memberof
 access to attrs=userPassword by anonymous auth by * none
 access to * by dn.exact="{service}" read by * none
 """
-
-
-def require_slapd() -> None:
-    """Skip where there is no slapd; in CI that is a failure."""
-    if not Path(_SLAPD).exists():
-        reason = "slapd is not installed (make setup)"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 class Slapd:
@@ -175,6 +168,17 @@ class Slapd:
         """End the process and remove the data."""
         self.stop()
         shutil.rmtree(self._directory)
+
+
+@contextmanager
+def running_slapd(directory: Path) -> Iterator[Slapd]:
+    """A server without users, whose files are below `directory`."""
+    need(Path(_SLAPD).exists(), "slapd is not installed: make setup")
+    server = Slapd(directory / "data")
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _free_ports() -> tuple[int, int]:

@@ -4,13 +4,14 @@ import functools
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
-from tests.integration.slapd import Slapd, require_slapd
+from tests.integration.slapd import Slapd, running_slapd
 
 _LOGS = Path(__file__).resolve().parents[2] / ".cache/logs"
 
@@ -24,15 +25,23 @@ def kept_logs(cloud: Cloud) -> Path:
     return to
 
 
+@contextmanager
+def running_cloud(name: str, shape: Shape) -> Iterator[Cloud]:
+    """A cloud of this process's own; its logs are kept."""
+    cloud = Cloud(f"{name}-{os.getpid()}", shape)
+    try:
+        cloud.up()
+        yield cloud
+    finally:
+        kept_logs(cloud)
+        cloud.down()
+
+
 @pytest.fixture(scope="session")
 def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slapd]:
     """The LDAP server of clouds, without users of its own."""
-    require_slapd()
-    server = Slapd(tmp_path_factory.mktemp("slapd") / "data")
-    try:
+    with running_slapd(tmp_path_factory.mktemp("slapd")) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")
@@ -43,13 +52,8 @@ def cloud(slapd: Slapd) -> Iterator[Cloud]:
     tests in which guests must outlive daemons that are started anew on a machine that is busy.
     """
     shape = Shape(hosts=3, etcd_members=3, schedulers=2, alive_ttl_s=10, ldap=slapd.settings())
-    cloud = Cloud(f"test-{os.getpid()}", shape)
-    try:
-        cloud.up()
+    with running_cloud("test", shape) as cloud:
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """A cloud whose hosts share a Ceph: images and disks are in it and nowhere else, and go with what they are for."""
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ from devcloud.waiting import wait_for
 from tests.integration.slapd import Slapd
 from tests.system import world
 from tests.system.ceph import in_pools, noted, rbd
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 from tests.system.ldap_user import LdapUser
 from tests.system.test_moves import Guest
 
@@ -23,13 +22,8 @@ from tests.system.test_moves import Guest
 @pytest.fixture(scope="module")
 def cloud(slapd: Slapd) -> Iterator[Cloud]:
     """Two hosts with one Ceph, more users in LDAP."""
-    cloud = Cloud(f"ceph-{os.getpid()}", Shape(hosts=2, ceph=True, alive_ttl_s=10, ldap=slapd.settings()))
-    try:
-        cloud.up()
+    with running_cloud("ceph", Shape(hosts=2, ceph=True, alive_ttl_s=10, ldap=slapd.settings())) as cloud:
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 def test_a_user_of_ldap_has_a_vm_in_ceph_that_leaves_nothing(cloud: Cloud, slapd: Slapd, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ Most of this is waiting, so it runs beside other tests (tests/conftest.py).
 """
 
 import json
-import os
 import shutil
 import subprocess
 import threading
@@ -19,7 +18,7 @@ from devcloud.cloud import Cloud, Shape
 from devcloud.people import ADMIN
 from devcloud.waiting import wait_for
 from tests.system.ceph import ceph, in_pools, noted, rbd
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 from tests.system.test_moves import Guest
 
 OUTAGE_S = 60
@@ -30,13 +29,8 @@ DAEMONS = ("ceph-mon", "ceph-osd")
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     """A host with a Ceph."""
-    cloud = Cloud(f"outage-{os.getpid()}", Shape(ceph=True, alive_ttl_s=10))
-    try:
-        cloud.up()
+    with running_cloud("outage", Shape(ceph=True, alive_ttl_s=10)) as cloud:
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 class Tenant:

@@ -24,7 +24,7 @@ from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World
 from tests.system import world
 from tests.system.chaos import Report, Storm, Watchman, read_books, run_lives, running
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 from tests.system.tenant import Tenant
 
 LIVES = int(os.environ.get("UCLOUD_CHAOS_LIVES", "500"))
@@ -37,16 +37,11 @@ SPECS = {"cpu": 1, "ram": "96MiB", "ssd": "128MiB"}
 @pytest.fixture(scope="module")
 def guestless() -> Iterator[Cloud]:
     """Three hosts with libvirt's test driver, three members of etcd, two schedulers."""
-    cloud = Cloud(f"chaos-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2, hypervisor="test"))
-    try:
-        cloud.up()
+    with running_cloud("chaos", Shape(hosts=3, etcd_members=3, schedulers=2, hypervisor="test")) as cloud:
         image = first_vm.build_image()
         shutil.copyfile(image, cloud.upload_directory("admin") / image.name)
         first_vm.ucloud(cloud, "image", "create", "--name", "guest", "--file", image.name, "--public")
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 def _storm(cloud: Cloud, lives: int, threads: int, spared: tuple[str, ...]) -> Report:

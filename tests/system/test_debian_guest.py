@@ -1,7 +1,6 @@
 """Debian as it is, with its own cloud-init, becomes what its owner wants; who is installed anew keeps the address."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
 from devcloud.people import USER
 from devcloud.waiting import wait_for
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 
 pytestmark = pytest.mark.timeout(900)  # without KVM Debian boots for two minutes, and may have to be built first
 BUILDER = Path(__file__).resolve().parents[1] / "debian-guest/build"
@@ -98,16 +97,11 @@ class Guest:
 
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
-    cloud = Cloud(f"debian-{os.getpid()}", Shape(networks=True))
-    try:
-        cloud.up()
+    with running_cloud("debian", Shape(networks=True)) as cloud:
         first_vm.add_ssh_key(cloud, lambda _: None)
         first_vm.ucloud(cloud, "network", "create", "six", user=USER)
         first_vm.ucloud(cloud, "network", "create", "four", "--isolated", "--ipv4", "10.4.0.0/24", user=USER)
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 @pytest.fixture(scope="module")

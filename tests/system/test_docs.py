@@ -24,7 +24,7 @@ from devcloud.errors import DevcloudError
 from devcloud.people import ADMIN, USER
 from devcloud.waiting import wait_for
 from tests.system import world
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 from ucloud_cli.contexts import ContextsFile
 from ucloud_otp.totp import WINDOW_STEPS
 
@@ -72,14 +72,9 @@ def _examples(document: str) -> list[Example]:
 @pytest.fixture(scope="module")
 def cloud() -> Iterator[Cloud]:
     """A cloud as `make up` makes it."""
-    cloud = Cloud(f"docs-{os.getpid()}", Shape(networks=True))
-    try:
-        cloud.up()
+    with running_cloud("docs", Shape(networks=True)) as cloud:
         first_vm.boot(cloud, lambda _: None)
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 def test_readme_logs_in_at_the_first_vm_which_metadata_told_who_it_is(cloud: Cloud, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ prefix, and has the same address there as "right". All are on a third network, t
 """
 
 import json
-import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from devcloud.errors import DeadlineExceeded
 from devcloud.people import USER
 from devcloud.waiting import wait_for
 from tests.system import world
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 from tests.system.taps import Tap, longest_gap_s, silence_ends_s
 
 PREFIX = IPv6Network("fd00:db8:1::/64")
@@ -133,9 +132,7 @@ class People:
 
 @pytest.fixture(scope="module")
 def people() -> Iterator[People]:
-    cloud = Cloud(f"nets-{os.getpid()}", Shape(hosts=3, networks=True))
-    try:
-        cloud.up()
+    with running_cloud("nets", Shape(hosts=3, networks=True)) as cloud:
         first_vm.import_image(cloud)
         for host in cloud.hosts:
             first_vm.ucloud(cloud, "host", "set", host.name, "--label", f"number={host.name}")
@@ -151,9 +148,6 @@ def people() -> Iterator[People]:
         for name in people.addresses:
             wait_for(f"{name} to let its owner in", lambda name=name: people.run(name, "true").returncode == 0, UP_S)  # type: ignore[misc]
         yield people
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 def test_a_guest_is_told_who_it_is(people: People) -> None:

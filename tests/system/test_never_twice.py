@@ -1,6 +1,5 @@
 """Never two runners of one VM: some rounds of never_twice.py, a host without power, an etcd without a majority."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -11,11 +10,11 @@ import requests
 from common import keys
 from common.store import EtcdOptions, Store
 from devcloud import first_vm, power
-from devcloud.cloud import Cloud, Shape
+from devcloud.cloud import Shape
 from devcloud.people import ADMIN
 from devcloud.waiting import wait_for
 from tests.system import world
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 from tests.system.faults import GUARD, GUESTS, Fault
 from tests.system.holders import Watch
 from tests.system.never_twice import DEAD, HELD, WELL_S, Arena, play
@@ -28,9 +27,7 @@ def arena() -> Iterator[Arena]:
 
     One of them, "steadfast", is not to end with its host.
     """
-    cloud = Cloud(f"twice-{os.getpid()}", Shape(hosts=3, etcd_members=3, schedulers=2, wall_clocks=True))
-    try:
-        cloud.up()
+    with running_cloud("twice", Shape(hosts=3, etcd_members=3, schedulers=2, wall_clocks=True)) as cloud:
         image = first_vm.import_image(cloud)
         store = Store(EtcdOptions(cloud.etcd_endpoints))
         with Tenant(cloud.url, cloud.people.token(ADMIN)) as tenant:
@@ -40,9 +37,6 @@ def arena() -> Iterator[Arena]:
             arena.wait_well()
             yield arena
         store.close()
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 @pytest.mark.timeout(600)

@@ -1,7 +1,6 @@
 """Whoever is outside reaches each VM by the router, on whichever host it is, and where it moves to."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from devcloud import first_vm
 from devcloud.cloud import Cloud, Shape
 from devcloud.people import USER
 from devcloud.waiting import wait_for
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 
 UP_S = 120.0
 FOLLOW_S = 10.0
@@ -20,14 +19,9 @@ FOLLOW_S = 10.0
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     """As `make up HOSTS=2` makes it."""
-    cloud = Cloud(f"routes-{os.getpid()}", Shape(hosts=2, networks=True))
-    try:
-        cloud.up()
+    with running_cloud("routes", Shape(hosts=2, networks=True)) as cloud:
         first_vm.boot(cloud, lambda _: None)
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 def _where(cloud: Cloud, vm: str) -> tuple[str, str]:

@@ -2,7 +2,6 @@
 
 import configparser
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from devcloud.host import VmHost
 from devcloud.people import USER
 from devcloud.waiting import wait_for
 from tests.system import world
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 
 SPECS = ("--image", "guest", "--cpu", "1", "--ram", "96MiB", "--ssd", "1")
 
@@ -27,18 +26,13 @@ SPECS = ("--image", "guest", "--cpu", "1", "--ram", "96MiB", "--ssd", "1")
 def cloud() -> Iterator[Cloud]:
     """Two hosts without guests, all of their daemons, and the image "guest"."""
     shape = Shape(hosts=2, etcd_members=3, secure_etcd=True, hypervisor="test", networks=True)
-    cloud = Cloud(f"secure-{os.getpid()}", shape)
-    try:
-        cloud.up()
+    with running_cloud("secure", shape) as cloud:
         for host in cloud.hosts:
             _forget_orphans_soon(cloud, host)
         image = first_vm.build_image()
         shutil.copyfile(image, cloud.upload_directory("admin") / image.name)
         first_vm.ucloud(cloud, "image", "create", "guest", "--file", image.name, "--public")
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 def _forget_orphans_soon(cloud: Cloud, host: VmHost) -> None:

@@ -5,7 +5,6 @@ another VM that has what the first one had written then.
 """
 
 import json
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from devcloud.cloud import Cloud, Shape
 from devcloud.errors import DevcloudError
 from devcloud.waiting import wait_for
 from tests.system.ceph import in_pools, rbd
-from tests.system.conftest import kept_logs
+from tests.system.conftest import running_cloud
 from tests.system.test_moves import Guest
 
 SPECS = ("--cpu", "1", "--ram", "96MiB")
@@ -26,13 +25,8 @@ SPECS = ("--cpu", "1", "--ram", "96MiB")
 def cloud(request: pytest.FixtureRequest) -> Iterator[Cloud]:
     """One host with a directory, or two with one Ceph."""
     is_ceph = request.param == "ceph"
-    cloud = Cloud(f"snap-{os.getpid()}", Shape(hosts=2 if is_ceph else 1, ceph=is_ceph, alive_ttl_s=10))
-    try:
-        cloud.up()
+    with running_cloud("snap", Shape(hosts=2 if is_ceph else 1, ceph=is_ceph, alive_ttl_s=10)) as cloud:
         yield cloud
-    finally:
-        kept_logs(cloud)
-        cloud.down()
 
 
 class Writer(Guest):

@@ -1,5 +1,6 @@
 """Fixtures of the client's tests: the real API on a real etcd, and the program as a user runs it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -115,3 +116,24 @@ def meanwhile(act: Callable[[], Any]) -> threading.Thread:
     thread = threading.Thread(target=act)
     thread.start()
     return thread
+
+
+def await_status(ucloud: Program, status: str) -> None:
+    """Wait until the program shows that the VM called web is in a state."""
+    wait_for(
+        f"it {status}",
+        lambda: json.loads(ucloud("vm", "show", "web", "-o", "json").out)["status"] == status,
+        DEADLINE_S,
+    )
+
+
+@pytest.fixture
+def vm(ucloud: Program, world: World) -> str:
+    """The uuid of a VM called web, which is RUNNING."""
+    world.add_image()
+    world.add_host()
+    assert ucloud(*CREATE, "web", "--no-wait").status == 0
+    uuid = only_vm(world)
+    world.run(uuid)
+    await_status(ucloud, "RUNNING")
+    return uuid

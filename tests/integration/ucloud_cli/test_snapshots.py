@@ -2,25 +2,11 @@
 
 import json
 
-import pytest
-
 from common.schemas.snapshot import SnapshotActual, SnapshotReport
 from common.schemas.vm import Actual
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World
-from tests.integration.ucloud_cli.conftest import CREATE, DEADLINE_S, Program, meanwhile, only_vm
-
-
-@pytest.fixture
-def vm(ucloud: Program, world: World) -> str:
-    """The uuid of a VM called web, which is RUNNING."""
-    world.add_image()
-    world.add_host()
-    assert ucloud(*CREATE, "web", "--no-wait").status == 0
-    uuid = only_vm(world)
-    world.run(uuid)
-    wait_for("it to run", lambda: "RUNNING" in ucloud("vm", "list").out, DEADLINE_S)
-    return uuid
+from tests.integration.ucloud_cli.conftest import DEADLINE_S, Program, meanwhile
 
 
 def take(world: World, uuid: str, actual: Actual = Actual.RUNNING) -> None:

@@ -5,34 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 
-import pytest
-
 from common import keys
 from common.schemas.user import Quota
 from common.schemas.vm import Actual, Specs, VmRequest, VmStatus
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World
-from tests.integration.ucloud_cli.conftest import CREATE, DEADLINE_S, Program, Said, meanwhile, only_vm
-
-
-@pytest.fixture
-def vm(ucloud: Program, world: World) -> str:
-    """The uuid of a VM called web, which is RUNNING."""
-    world.add_image()
-    world.add_host()
-    assert ucloud(*CREATE, "web", "--no-wait").status == 0
-    uuid = only_vm(world)
-    world.run(uuid)
-    await_status(ucloud, "RUNNING")
-    return uuid
-
-
-def await_status(ucloud: Program, status: str) -> None:
-    wait_for(
-        f"it {status}",
-        lambda: json.loads(ucloud("vm", "show", "web", "-o", "json").out)["status"] == status,
-        DEADLINE_S,
-    )
+from tests.integration.ucloud_cli.conftest import CREATE, DEADLINE_S, Program, Said, await_status, meanwhile
 
 
 def while_host_does(

@@ -12,6 +12,7 @@ import yaml
 from common.schemas.network import NOCLOUD
 from common.schemas.port import Port
 from tests.integration.ucloud_meta.world import PREFIX, Guest, World, network, port, request
+from tests.needs import need
 from ucloud_vm.nocloud import seed, write_image
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -24,9 +25,10 @@ URLS = ("http://169.254.169.254", "http://[fd00:ec2::254]")
 VM = request("web", FIRST, SECOND, user_data=USER_DATA, ssh_keys=KEYS).model_copy(update={"hostname": "www"})
 BARE = request("bare", port(3, 1))
 
-pytestmark = pytest.mark.skipif(
-    not UNPACKED.exists() and not os.environ.get("CI"), reason="there is no cloud-init here: tools/cloud-init-download"
-)
+
+@pytest.fixture(autouse=True)
+def _cloud_init() -> None:
+    need(UNPACKED.exists(), "there is no cloud-init here: tools/cloud-init-download")
 
 
 def _read(kind: str, folder: Path, url: str, *ports: Port, enter: Guest | None = None) -> dict[str, Any]:

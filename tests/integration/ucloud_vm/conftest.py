@@ -15,6 +15,7 @@ from devcloud.first_vm import build_image
 from devcloud.host import VmHost
 from devcloud.network import Network
 from tests.integration.common.storage.disks import stage
+from tests.integration.ucloud_vm.pair import Pair
 from tests.integration.ucloud_vm.rig import BLANK, IMAGE, Rig
 
 
@@ -75,3 +76,11 @@ def rig(host_rig: Rig, store: Store) -> Iterator[Rig]:
     host_rig.start("ucloud-vm")
     yield host_rig
     host_rig.kill("ucloud-vm")
+
+
+@pytest.fixture
+def pair(rig: Rig, second_rig: Rig) -> Iterator[Pair]:
+    """Two hosts with ucloud-vm that share a store, on an empty etcd."""
+    second_rig.start("ucloud-vm")
+    yield Pair(rig, second_rig)
+    second_rig.kill("ucloud-vm")

@@ -2,7 +2,6 @@
 
 import subprocess
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,6 @@ SPECS = Specs.of(cpu=1, ram_mib=256, ssd_mib=128).model_copy(update={"firmware":
 """With less memory its boot loader has no place for the kernel."""
 PARTITIONS = "label: dos\nstart=1MiB, size=24MiB, type=ef, bootable\nstart=25MiB, type=83\n"
 """Those of the guest's image, but ending where its disk ends: else UEFI takes none of them for one."""
-
-
-@pytest.fixture
-def pair(rig: Rig, second_rig: Rig) -> Iterator[Pair]:
-    second_rig.start("ucloud-vm")
-    yield Pair(rig, second_rig)
-    second_rig.kill("ucloud-vm")
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 import stat
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from common.schemas.vm import Actual, MoveState, Requested
 from devcloud.waiting import wait_for
@@ -15,13 +12,6 @@ from tests.integration.ucloud_vm.rig import BLANK, Rig
 READ = "cat /run/cidata/*-data"
 """The guest mounts it there, and tells that it has: see tests/guest, init.d/metadata."""
 FORGET = "umount /run/cidata; echo 3 > /proc/sys/vm/drop_caches"
-
-
-@pytest.fixture
-def pair(rig: Rig, second_rig: Rig) -> Iterator[Pair]:
-    second_rig.start("ucloud-vm")
-    yield Pair(rig, second_rig)
-    second_rig.kill("ucloud-vm")
 
 
 def seed_disk(rig: Rig, vm: Vm) -> Path:

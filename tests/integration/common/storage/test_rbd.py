@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -171,10 +171,10 @@ while True:
 """
 
 
-def _is_removed(store: RbdStore, serial: str) -> bool:
-    """Whether a disk could be removed: the last call of a process that was killed may still be at it."""
+def _works(act: Callable[[], object]) -> bool:
+    """Whether something can be done: the last call of a process that was killed may still be at it."""
     try:
-        store.remove_disk(VM, serial)
+        act()
     except TemporaryError:
         return False
     return True
@@ -191,9 +191,9 @@ def test_a_process_killed_at_any_point_leaves_no_half_disk(store: RbdStore, rbd_
         disks = store.disks(VM)
         assert disks.root is None or (disks.root.size_mib == 100 and holds(disks.root, 0xAB))
         assert "0ddba115" not in disks.whole or disks.whole["0ddba115"].size_mib == 4
-        wait_for("the end of the disk", lambda: _is_removed(store, "0ddba115"), 30)
+        wait_for("the end of the disk", lambda: _works(lambda: store.remove_disk(VM, "0ddba115")), 30)
         assert "0ddba115" not in store.disks(VM).whole.keys() | store.disks(VM).unfinished
-        store.create(VM, IMAGE, sized(100, 8))
+        wait_for("the disks", lambda: _works(lambda: store.create(VM, IMAGE, sized(100, 8))), 30)
         assert root(store).size_mib == 100
         assert holds(root(store), 0xAB)
         store.remove(VM)
