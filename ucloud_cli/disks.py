@@ -36,6 +36,7 @@ def disk() -> None:
 @pass_session
 def list_disks(session: Session, name: str) -> None:
     """List the disks of a VM; the first one is its root disk."""
+    session.layout.check(_DISKS)
     print_list(VM.find(session.client, name)["disks"], _DISKS, session.layout)
 
 

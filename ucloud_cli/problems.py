@@ -17,7 +17,7 @@ _OPTIONS = {
     "name": "the name", "image": "--image", "owner": "--owner", "file": "--file", "state": "--state",
     "realm": "--realm", "token": "the one-time token", "to": "--to", "prefix": "--prefix", "ipv4": "--ipv4",
     "mtu": "--mtu", "key": "the key", "user_data": "--user-data", "hostname": "--hostname",
-    "size": "the size",
+    "size": "the size", "store": "--store", "vm": "--from-vm", "snapshot": "--snapshot",
 }  # fmt: skip
 _GROUPS = ("specs", "quota")
 _MANY = {"networks": "--network", "ssh_keys": "--ssh-key", "rules": "the rule"}

@@ -63,6 +63,11 @@ def test_what_may_work_later_says_when_and_how_long_trying_makes_sense() -> None
     assert error(429, {"Retry-After": "30"}).format_message() == "the detail; try again in 30 s"
 
 
+def test_a_wrong_store_is_told_by_its_option() -> None:
+    wrong = {"field": "store", "problem": "is no image store", "allowed": ["default", "fast"]}
+    assert error(422, errors=[wrong]).message == "--store is no image store (allowed: default, fast)"
+
+
 @pytest.mark.parametrize("body", ["<html>", "", "[]", '"x"', '{"a": 1}', b"\xff"])
 def test_what_is_not_the_api_is_said_to_be_so(body: str | bytes) -> None:
     assert "is not the API of ucloud" in error_of(404, {}, body, URL, "").message
