@@ -241,15 +241,25 @@ class Controller(Generic[R, S, O, A]):
                 failure,
                 datetime.now(UTC),
             )
-            self._publish(name, decision.status)
-            for action in decision.actions:
-                _log.info("%s: %s", name, action)
-                self._driver.apply(name, action)
+            self._carry_out(name, decision)
             if decision.actions or not (failure and failure.permanent):
                 self._failures.pop(name, None)
             if not decision.actions:
                 return decision.again_in_s
         return _FIRST_BACKOFF_S
+
+    def _carry_out(self, name: str, decision: Decision[S, A]) -> None:
+        """Report what is decided and then do it; of a repair only what goes wrong is reported."""
+        if not decision.is_repair:
+            self._publish(name, decision.status)
+        try:
+            for action in decision.actions:
+                _log.info("%s: %s", name, action)
+                self._driver.apply(name, action)
+        except UcloudError:
+            if decision.is_repair:
+                self._publish(name, decision.status)
+            raise
 
     def _publish(self, name: str, status: S | None) -> None:
         """Report, if that says anything new."""

@@ -27,3 +27,5 @@ class Decision(Generic[S, A]):
     status: S | None
     actions: tuple[A, ...] = ()
     again_in_s: float | None = None
+    is_repair: bool = False
+    """The steps bring back what has been reported before: they are taken first, also while nobody can be told."""

@@ -232,7 +232,8 @@ class Planner:
         elif actions and not (previous and previous.actual is NetworkActual.ACTIVE):
             actual = NetworkActual.BUILDING
         reason = failure.reason if failure and actions else ""
-        return Decision(_status(actual, previous, now, reason, wish.mtu, wish.tunnel.local), actions)
+        status = _status(actual, previous, now, reason, wish.mtu, wish.tunnel.local)
+        return Decision(status, actions, is_repair=bool(previous and actions))
 
     def _wish(self, request: LocalNetwork, observed: Observed) -> _Wish | str:
         """What the network should be like, or why that can't be."""

@@ -59,13 +59,15 @@ class Folder:
 def plan(
     request: HostRequest | None, observed: bool, previous: Leader | None, failure: Failure | None, now: datetime
 ) -> Decision[Leader, str]:
-    """The status says what is; a permanent failure is final until the request changes."""
+    """The status says what is; a permanent failure is final until the request changes. What was there is repaired."""
     if request is None:
         return Decision(None, ("remove",) if observed else ())
     if failure and failure.permanent:
         return Decision(Leader(instance=f"failed: {failure.reason}", since=SINCE))
     said = f"retrying: {failure.reason}" if failure else ("there" if observed else "not there")
-    return Decision(Leader(instance=said, since=SINCE), () if observed else ("write",))
+    was_there = previous is not None and previous.instance == "there"
+    status = Leader(instance=said, since=SINCE)
+    return Decision(status, () if observed else ("write",), is_repair=was_there and not observed)
 
 
 class World:
@@ -190,6 +192,31 @@ def test_the_absence_of_etcd_is_no_failure_of_what_is_worked_on(world: World) ->
         if news.revision >= end:
             break
     assert said == ["not there", "retrying: the image store is unavailable: no route", "there"]
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_repair_waits_for_nobody_to_be_told(world: World, etcd: EtcdCluster, failures: int) -> None:
+    world.request("n")
+    world.wait_for("n", "there")
+    etcd.pause(0)
+    try:
+        world.folder.fail_with = {"n": [TemporaryError("somebody else is at it")] * failures}
+        (world.folder.path / "n").unlink()
+        world.controller.look("n")
+        wait_for("the repair", lambda: world.folder.observe("n"), DEADLINE_S)
+    finally:
+        etcd.resume(0)
+    world.wait_for("n", "there")
+
+
+def test_a_repair_that_fails_is_reported(world: World) -> None:
+    world.request("n")
+    world.wait_for("n", "there")
+    world.folder.fail_with = {"n": [TemporaryError("disk full")] * 4}
+    (world.folder.path / "n").unlink()
+    world.controller.look("n")
+    world.wait_for("n", "retrying: disk full")
+    world.wait_for("n", "there")
 
 
 def test_a_permanent_failure_stands_until_the_request_changes(world: World) -> None:

@@ -83,6 +83,7 @@ def test_a_new_network_is_built_in_one_go_and_nothing_is_up_before_it_is_guarded
     machine = Machine()
     first = MULTICAST(REQUEST, machine.observe(), None, None, NOW)
     assert first.status == NetworkStatus(actual=NetworkActual.BUILDING, since=NOW, mtu=1430, endpoint=LOCAL)
+    assert not first.is_repair
     assert first.actions[:5] == (
         PrepareHost(),
         SetGate(BRIDGE, Gate.OPEN),
@@ -104,6 +105,7 @@ def test_a_repair_is_not_reported() -> None:
     machine.remove_link(BRIDGE)
     decision = MULTICAST(REQUEST, machine.observe(), ACTIVE, None, NOW)
     assert decision.status == ACTIVE
+    assert decision.is_repair
     assert decision.actions[0] == MakeBridge(BRIDGE, ALIAS, 1430)
 
 
