@@ -11,14 +11,22 @@ from devcloud.cloud import Cloud
 from devcloud.waiting import wait_for
 
 STRANGE = "00000000-0000-4000-8000-00000000dead"
-KEYS = (keys.vm(STRANGE), keys.placement("h1", STRANGE), keys.vm_status("h1", STRANGE), keys.image(STRANGE))
+PLACEMENT = keys.placement("h1", STRANGE)
+KEYS = (keys.vm(STRANGE), PLACEMENT, keys.vm_status("h1", STRANGE), keys.image(STRANGE))
 
 
 @pytest.fixture
 def malformed(cloud: Cloud) -> Iterator[None]:
     """Keys of each kind that hold no record."""
     store = Store(EtcdOptions(cloud.etcd_endpoints))
-    store.commit([absent(key) for key in KEYS], [Put(key, b'{"version": 1, "uuid"') for key in KEYS])
+
+    def spoil(*spoilt: str) -> None:
+        store.commit([absent(key) for key in spoilt], [Put(key, b'{"version": 1, "uuid"') for key in spoilt])
+
+    # A host that has not heard of the placement yet takes away what is said of a VM that is not there.
+    spoil(PLACEMENT)
+    wait_for("the host to know", lambda: PLACEMENT in _named(cloud, "ucloud-vm@h1"), 30)
+    spoil(*(key for key in KEYS if key != PLACEMENT))
     yield
     store.commit([present(KEYS[0])], [Delete(key) for key in KEYS])
     store.close()
