@@ -83,18 +83,20 @@ def test_while_an_osd_hangs_every_call_ends_in_time_and_goes_on_afterwards(store
 
 
 def test_a_roll_back_in_whose_midst_an_osd_hangs_ends_in_time_and_is_done_afterwards(
-    store: RbdStore, ceph: CephCluster
+    store: RbdStore, rbd_settings: StorageSettings, ceph: CephCluster
 ) -> None:
+    other = RbdStore(rbd_settings)
     store.grow(VM, sized(512, 8))
     qemu_io(root(store), "write -P 1 0 400M")
     store.take_snapshot(VM, SNAPSHOT, ("root",))
     qemu_io(root(store), "write -P 2 0 400M")
+    assert other._snapshots._noted(VM) == ""  # it is connected: from now on it sees what the first one does
     took: list[float] = []
     thread = threading.Thread(
         target=lambda: took.append(_ends(lambda: store.roll_back(VM, SNAPSHOT, ("root",), 1))), daemon=True
     )
     thread.start()
-    wait_for("its beginning", lambda: store._snapshots._noted(VM).endswith("begun"), 20, interval_s=0.01)
+    wait_for("its beginning", lambda: other._snapshots._noted(VM).endswith("begun"), 20, interval_s=0.01)
     ceph.pause("ceph-osd")
     try:
         thread.join(4 * LATEST_S)
@@ -105,6 +107,7 @@ def test_a_roll_back_in_whose_midst_an_osd_hangs_ends_in_time_and_is_done_afterw
     wait_for("a roll-back", lambda: _is_rolled_back(store), 120, interval_s=1)
     assert "failed" not in qemu_io(root(store), "read -P 1 0 400M")
     store.remove(VM)
+    other.close()
 
 
 def _is_rolled_back(store: RbdStore) -> bool:

@@ -51,10 +51,19 @@ def store(settings: StorageSettings, tmp_path: Path) -> Iterator[Store]:
     store.create(VM, IMAGE, sized(100, 8))
     write(store, 1)
     yield store
-    for vm in store.vms():
-        store.remove(vm)
+    # The last call of a process that a test has killed may still be at a disk.
+    wait_for("the end of the VMs", lambda: _are_removed(store), 60)
     for image in store.templates():
         store.remove_template(image)
+
+
+def _are_removed(store: Store) -> bool:
+    try:
+        for vm in store.vms():
+            store.remove(vm)
+    except TemporaryError:
+        return False
+    return True
 
 
 def write(store: Store, pattern: int, place: str = "0 64k") -> None:
