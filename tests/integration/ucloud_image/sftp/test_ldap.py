@@ -101,7 +101,7 @@ def test_nothing_else_lets_in(start: Start, user: str, password: str) -> None:
     server = start()
     with pytest.raises(asyncssh.PermissionDenied):
         _log_in(server, user, password)
-    assert server.metric("ucloud_sftp_logins_total", outcome="refused") == 1
+    wait_for("a refusal", lambda: server.metric("ucloud_sftp_logins_total", outcome="refused") == 1, TIMEOUT_S)
 
 
 def test_wrong_passwords_are_counted_with_those_of_the_api(start: Start, store: Store) -> None:

@@ -14,7 +14,7 @@ from common.schemas.user import Account
 from common.store import Put, unchanged
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_image.sftp.conftest import StartSftp, wait_size
-from tests.integration.upload_server import SftpServer, SftpUsers
+from tests.integration.upload_server import TIMEOUT_S, SftpServer, SftpUsers
 
 MIB = 1024 * 1024
 
@@ -144,7 +144,7 @@ def test_only_a_users_own_key_lets_in(start_sftp: StartSftp, users: SftpUsers, t
         assert done.returncode != 0
         assert "Permission denied (publickey)" in done.stderr
     assert server.run("alice", "ls").returncode == 0
-    assert server.metric("ucloud_sftp_logins_total", outcome="refused") == 3
+    wait_for("the refusals", lambda: server.metric("ucloud_sftp_logins_total", outcome="refused") == 3, TIMEOUT_S)
 
 
 def test_bytes_are_paced_if_that_is_asked_for(start_sftp: StartSftp, local: Path) -> None:
