@@ -289,6 +289,10 @@ class Controller(Generic[R, S, O, A]):
             if self._events:
                 self._events.forget_leases(operations)
             raise
+        except Unavailable:
+            # It may be written all the same, after what comes next has been decided: then it is news.
+            self._reported.pop(name, None)
+            raise
         except Conflict:
             # This daemon is the key's only writer, so what the cache holds is not what etcd has.
             self._statuses.refresh()
