@@ -203,17 +203,26 @@ def boot(vm: Vm) -> None:
     type_line(vm, _TELL_ALIVE, "alive ")
 
 
-def type_line(vm: Vm, line: str, answer: str) -> None:
+def type_line(vm: Vm, line: str, answer: str, tries: int = 1) -> None:
     """Type a line at the guest's serial console, and wait for its answer, which the line itself must not contain.
 
-    The connection stays until then: with it goes what the guest has not taken yet.
+    The connection stays until then: with it goes what the guest has not taken yet. A line that may be typed again is
+    given more `tries`: what is typed while something is still being printed now and then gets lost.
     """
     log = vm.host.serial_log(vm.uuid)
     begun_at = log.stat().st_size
     with socket.socket(socket.AF_UNIX) as console:
         console.connect(str(vm.host.host.run / "vm" / vm.uuid / "serial.sock"))
-        console.sendall(line.encode() + b"\n")
-        wait_for(f"{answer!r} from the guest", lambda: answer.encode() in log.read_bytes()[begun_at:], BOOT_S)
+        for left in reversed(range(tries)):
+            console.sendall(line.encode() + b"\n")
+            try:
+                wait_for(
+                    f"{answer!r} from the guest", lambda: answer.encode() in log.read_bytes()[begun_at:], BOOT_S / tries
+                )
+                return
+            except DeadlineExceeded:
+                if not left:
+                    raise
 
 
 def beats(rig: Rig, vm: Vm) -> list[tuple[str, int]]:

@@ -11,7 +11,7 @@ from tests.integration.ucloud_vm.rig import BLANK, Rig
 
 READ = "cat /run/cidata/*-data"
 """The guest mounts it there, and tells that it has: see tests/guest, init.d/metadata."""
-FORGET = "echo 1 > /proc/sys/kernel/printk; umount /run/cidata; echo 3 > /proc/sys/vm/drop_caches"
+FORGET = "echo 1 > /proc/sys/kernel/printk; umount /run/cidata; echo 3 > /proc/sys/vm/drop_caches; echo for''gotten"
 """Its kernel says that it drops caches, by default in the midst of the answer that is waited for."""
 
 
@@ -51,15 +51,16 @@ def test_a_guest_reads_it_at_home_and_where_it_moves_to(pair: Pair) -> None:
     boot_id, count = wait_beat(vm)
     log = source.serial_log(vm.uuid)
     wait_for("the guest to find its disk", lambda: "UCGUEST metadata /dev/vdb" in log.read_text(errors="replace"), 90)
-    type_line(vm, READ, "UCSEED is here")
+    type_line(vm, READ, "UCSEED is here", tries=3)
     assert f"instance-id: {vm.uuid}" in log.read_text(errors="replace")
-    type_line(vm, f"{FORGET}; echo x > /dev/vdb || echo un''writable", "unwritable")
+    type_line(vm, FORGET, "forgotten", tries=3)
+    type_line(vm, "echo x > /dev/vdb || echo un''writable", "unwritable", tries=3)
 
     pair.finish(vm, pair.send(pair.begin(vm)))
     assert not seed_disk(source, vm).exists()
     assert is_open(target, vm)
     assert wait_beat(vm, count)[0] == boot_id
-    type_line(vm, f"mount -o ro /dev/vdb /run/cidata; {READ}", "UCSEED is here")
+    type_line(vm, f"mount -o ro /dev/vdb /run/cidata; {READ}", "UCSEED is here", tries=3)
     pair.remove(vm)
 
 
