@@ -249,7 +249,7 @@ class Controller(Generic[R, S, O, A]):
         return _FIRST_BACKOFF_S
 
     def _carry_out(self, name: str, decision: Decision[S, A]) -> None:
-        """Report what is decided and then do it; of a repair only what goes wrong is reported."""
+        """Report what is decided, then do it; a repair is done at once, and reported only if a step of it fails."""
         if not decision.is_repair:
             self._publish(name, decision.status)
         try:

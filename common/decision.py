@@ -28,4 +28,4 @@ class Decision(Generic[S, A]):
     actions: tuple[A, ...] = ()
     again_in_s: float | None = None
     is_repair: bool = False
-    """The steps bring back what has been reported before: they are taken first, also while nobody can be told."""
+    """The steps are for something that has been reported already: they come first, also while nobody can be told."""

@@ -207,22 +207,21 @@ def type_line(vm: Vm, line: str, answer: str, tries: int = 1) -> None:
     """Type a line at the guest's serial console, and wait for its answer, which the line itself must not contain.
 
     The connection stays until then: with it goes what the guest has not taken yet. A line that may be typed again is
-    given more `tries`: what is typed while something is still being printed now and then gets lost.
+    given more `tries`: on a busy machine one was not answered now and then.
     """
     log = vm.host.serial_log(vm.uuid)
     begun_at = log.stat().st_size
     with socket.socket(socket.AF_UNIX) as console:
         console.connect(str(vm.host.host.run / "vm" / vm.uuid / "serial.sock"))
-        for left in reversed(range(tries)):
+        while True:
             console.sendall(line.encode() + b"\n")
             try:
-                wait_for(
-                    f"{answer!r} from the guest", lambda: answer.encode() in log.read_bytes()[begun_at:], BOOT_S / tries
-                )
+                wait_for(repr(answer), lambda: answer.encode() in log.read_bytes()[begun_at:], BOOT_S / tries)
                 return
-            except DeadlineExceeded:
-                if not left:
-                    raise
+            except DeadlineExceeded as error:
+                tries -= 1
+                if not tries:
+                    raise DeadlineExceeded(f"{error}; the guest said {log.read_bytes()[begun_at:][-1000:]!r}") from None
 
 
 def beats(rig: Rig, vm: Vm) -> list[tuple[str, int]]:
