@@ -3,24 +3,18 @@
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import requests
 
 from common.schemas.vm import Actual
-from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World, bearer
 
 DEADLINE_S = 15.0
 _TIMEOUT_S = 15
-
-
-def wait_for_all(what: str, look: Callable[[], object]) -> None:
-    """Wait until `look` is true whichever worker answers: so often in a row that both must have."""
-    wait_for(what, lambda: all(look() for _ in range(12)), DEADLINE_S)
 
 
 @dataclass(frozen=True)
@@ -35,9 +29,10 @@ class Event:
 class Client:
     """Asks as somebody. Connections are not kept, so that any worker may answer."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, headers: dict[str, str] | None = None) -> None:
         self.url = url
         self.token = token
+        self._headers = {**bearer(token), **(headers or {})}
 
     @classmethod
     def logged_in(cls, served: DaemonProcess, world: World, name: str, is_admin: bool = False) -> "Client":
@@ -45,9 +40,13 @@ class Client:
         world.add_account(name, is_admin=is_admin)
         return cls(f"http://[::1]:{served.port}/v1", world.log_in(name))
 
+    def fresh(self) -> "Client":
+        """The same user, who is answered by any worker with what a test wrote as another machine would."""
+        return Client(self.url, self.token, {"Cache-Control": "no-cache"})
+
     def request(self, method: str, path: str, headers: dict[str, str] | None = None, **options: Any) -> Any:
         """The answer to a request below /v1."""
-        options = {"timeout": _TIMEOUT_S, **options, "headers": {**bearer(self.token), **(headers or {})}}
+        options = {"timeout": _TIMEOUT_S, **options, "headers": {**self._headers, **(headers or {})}}
         return requests.request(method, self.url + path, **options)  # noqa: S113 - it is among the options
 
     def get(self, path: str, **options: Any) -> Any:

@@ -12,7 +12,7 @@ from werkzeug.serving import make_server
 from common.schemas.vm import Actual, Console
 from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess
-from tests.integration.ucloud_api.client import Client, wait_for_all
+from tests.integration.ucloud_api.client import Client
 from tests.integration.ucloud_api.world import World
 from ucloud_vm.console.relay import Limits, Session
 
@@ -78,7 +78,7 @@ def ann(served: DaemonProcess, world: World) -> Client:
     """A user with a VM that runs on the host."""
     world.add_image()
     world.add_host()
-    return Client.logged_in(served, world, "ann")
+    return Client.logged_in(served, world, "ann").fresh()
 
 
 def add_vm(client: Client, world: World, host: Host, token: str = TOKEN) -> str:
@@ -86,13 +86,11 @@ def add_vm(client: Client, world: World, host: Host, token: str = TOKEN) -> str:
     uuid = str(client.post("/vm", json=body).json()["uuid"])
     world.place(uuid)
     world.report(uuid, Actual.RUNNING, console=Console(url=f"{host.url}/vm/{uuid}", token=token))
-    wait_for_all("the VM running", lambda: client.get(f"/vm/{uuid}").json()["status"] == "RUNNING")
     return uuid
 
 
 def opened(client: Client, uuid: str) -> websocket.WebSocket:
     url = client.url.replace("http", "ws", 1)
-    # Whichever worker answers knows what was written for it.
     header = [f"Authorization: Bearer {client.token}", "Cache-Control: no-cache"]
     connection = websocket.WebSocket()
     connection.connect(  # type: ignore[no-untyped-call]
@@ -173,7 +171,7 @@ def test_what_is_wrong_is_said_before_it_opens(ann: Client, world: World, host: 
     assert status == 409
     assert b"has no console yet" in body
     world.report(uuid, Actual.RUNNING, console=Console(url=f"{host.url}/vm/{uuid}", token="wr0ng"))
-    wait_for_all("the host refusing", lambda: ann.get(f"/vm/{uuid}/log").status_code == 502)
+    assert ann.get(f"/vm/{uuid}/log").status_code == 502
     assert refused(ann, uuid)[0] == 502
     host.close()
     status, body = refused(ann, uuid)

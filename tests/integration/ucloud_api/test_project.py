@@ -15,7 +15,7 @@ from common.schemas.role import MemberRole
 from common.schemas.user import Quota
 from common.store import Store
 from tests.integration.daemons import DaemonProcess
-from tests.integration.ucloud_api.client import Client, wait_for_all
+from tests.integration.ucloud_api.client import Client
 from tests.integration.ucloud_api.test_callers import Caller
 from tests.integration.ucloud_api.world import World
 from tests.unit.common.schemas.test_ssh_key import ED25519
@@ -210,7 +210,7 @@ def test_a_list_that_is_followed_shows_a_project_as_soon_as_one_is_in_it_and_no_
     assert before == []
     assert ann.post("/project/web/member", json={"user": "bob", "role": "reader"}).status_code == 201
     assert follower.ended(), "its rights have changed"
-    wait_for_all("the VM in the list", lambda: [each["uuid"] for each in bob.get("/vm").json()["items"]] == [vm])
+    assert [each["uuid"] for each in bob.get("/vm").json()["items"]] == [vm]
     resumed = bob.follow("/vm?watch=1", last_event_id="5")
     assert resumed.next().name == "reset"
     told = resumed.next()
