@@ -289,7 +289,7 @@ def test_a_slow_ldap_costs_its_timeout_once(start: Start, slapd: Slapd, world: W
         assert api.get("/v1/vm", headers=header).status_code == 200
         took_s.append(time.monotonic() - began_s)
     assert took_s[0] < 3
-    assert max(took_s[1:]) < 0.5
+    assert sum(took_s[1:]) < 5, "not each of them for a second"
     began_s = time.monotonic()
     assert log_in(api, "boss", token=boss.token())
     assert try_to(api, "ann", password="ann's").status_code == 503

@@ -4,6 +4,7 @@ import logging
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -58,8 +59,9 @@ def test_the_next_server_answers_for_one_that_is_dead_or_silent(slapd: Slapd, an
         assert directory.is_password("ann", "ann's")
         assert time.monotonic() - began_s < 3
         began_s = time.monotonic()
-        assert directory.is_password("ann", "ann's")
-        assert time.monotonic() - began_s < 0.5, "it is not waited for again at once"
+        for _ in range(10):
+            assert directory.is_password("ann", "ann's")
+        assert time.monotonic() - began_s < 5, "it is not waited for again each time, for a second"
     finally:
         other.close()
 
@@ -83,7 +85,7 @@ def test_a_frozen_server_costs_its_timeout_once_and_is_found_when_it_is_back(
     for _ in range(100):
         with pytest.raises(Unavailable):
             directory.is_password("ann", "ann's")
-    assert time.monotonic() - began_s < 0.5
+    assert time.monotonic() - began_s < 10, "not a hundred times a second"
     slapd.resume()
     later_s = 11
     assert directory.find("ann")
@@ -192,15 +194,13 @@ def test_a_wrong_service_password_is_an_outage_that_the_log_explains(
 def test_an_unknown_name_takes_as_long_as_a_wrong_password(slapd: Slapd, ann: str) -> None:
     directory = LdapDirectory(slapd.settings())
 
-    def took_s(name: str) -> float:
-        times = []
-        for _ in range(9):
+    took_s: dict[str, list[float]] = {"ann": [], "ben": []}
+    for _ in range(15):
+        for name, times in took_s.items():
             began_s = time.perf_counter()
             assert not directory.is_password(name, "x")
             times.append(time.perf_counter() - began_s)
-        return sorted(times)[4]
-
-    known_s, unknown_s = took_s("ann"), took_s("ben")
+    known_s, unknown_s = (median(times) for times in took_s.values())
     assert 0.5 < known_s / unknown_s < 2
 
 
