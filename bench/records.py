@@ -13,8 +13,8 @@ from common.schemas.record import Record
 from common.schemas.user import Account, Amounts, Quota, Session
 from common.schemas.vm import Actual, Console, Event, Placement, Specs, VmRequest, VmStatus
 from common.store import Put, Store, absent
-from ucloud_api.auth import TOKEN_PREFIX
-from ucloud_api.sessions import digest
+from ucloud_api.access.auth import TOKEN_PREFIX
+from ucloud_api.access.sessions import digest
 
 NOW = datetime.now(UTC)
 IMAGE = str(UUID(int=2**100))

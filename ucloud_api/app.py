@@ -11,34 +11,17 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from werkzeug.exceptions import UnsupportedMediaType
 
 from common.errors import Conflict
-from ucloud_api import (
-    auth,
-    console,
-    disk,
-    document,
-    events,
-    file,
-    host,
-    idempotency,
-    image,
-    image_store,
-    moves,
-    network,
-    port,
-    problems,
-    project,
-    security_group,
-    session,
-    snapshot,
-    ssh_key,
-    user,
-    vm,
-    why,
-)
+from ucloud_api import document, events, host, problems
+from ucloud_api.access import auth
 from ucloud_api.doctor import routes as doctor
-from ucloud_api.metrics import HttpMetrics, registry_to_show
-from ucloud_api.state import State
-from ucloud_api.vm_views import VmViews
+from ucloud_api.images import file, image, image_store
+from ucloud_api.networks import network, security_group
+from ucloud_api.reading.vm_views import VmViews
+from ucloud_api.users import project, session, ssh_key, user
+from ucloud_api.vms import console, disk, moves, port, snapshot, vm, why
+from ucloud_api.worker.metrics import HttpMetrics, registry_to_show
+from ucloud_api.worker.state import State
+from ucloud_api.writing import idempotency
 
 _log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 64 * 1024

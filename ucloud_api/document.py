@@ -12,10 +12,11 @@ from flask_openapi.openapi import OpenAPI
 from pydantic.json_schema import JsonSchemaMode
 
 from common import keys
-from ucloud_api import models, tus
-from ucloud_api.idempotency import ALLOWED, HEADER, KEYLESS, PATTERN
+from ucloud_api import models
+from ucloud_api.images import tus
 from ucloud_api.problems import documented
 from ucloud_api.route_rights import RIGHTS
+from ucloud_api.writing.idempotency import ALLOWED, HEADER, KEYLESS, PATTERN
 
 _LOGIN = keys.SESSION.rstrip("/")
 _COMPONENTS = "#/components/schemas/"

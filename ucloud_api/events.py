@@ -15,14 +15,18 @@ from common.errors import MalformedRecord, Unavailable
 from common.schemas.event import EventRecord
 from common.schemas.owner import project_owner
 from common.store import Entry, Range
-from ucloud_api import image, login, models, network, security_group, vm
-from ucloud_api.answers import answer, watchable
-from ucloud_api.auth import Caller, current_caller, require_admin
-from ucloud_api.event_feed import topic
+from ucloud_api import models
+from ucloud_api.access import login
+from ucloud_api.access.auth import Caller, current_caller, require_admin
+from ucloud_api.images import image
+from ucloud_api.networks import network, security_group
 from ucloud_api.problems import ApiProblem, documented, not_found
-from ucloud_api.state import State, current_state
-from ucloud_api.streams import numbered, revision_of, serve
-from ucloud_api.watch import Subscription
+from ucloud_api.reading.streams import numbered, revision_of, serve
+from ucloud_api.vms import vm
+from ucloud_api.worker.event_feed import topic
+from ucloud_api.worker.state import State, current_state
+from ucloud_api.worker.watch import Subscription
+from ucloud_api.writing.answers import answer, watchable
 
 _log = logging.getLogger(__name__)
 _REPORTERS = (keys.API_REPORTER, keys.SCHEDULER_REPORTER, keys.JUDGE_REPORTER, keys.IMAGE_REPORTER)

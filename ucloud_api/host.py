@@ -9,13 +9,14 @@ from flask_openapi.models.tag import Tag
 from common import keys
 from common.schemas.host import ConfirmedDead, HostRequest, HostStatus
 from common.schemas.verdict import Verdict
-from ucloud_api import models, views
-from ucloud_api.answers import answer, etag, json_answer
-from ucloud_api.auth import current_caller, require_admin
-from ucloud_api.change import Changed, Plan, change
+from ucloud_api import models
+from ucloud_api.access.auth import current_caller, require_admin
 from ucloud_api.models.host import HostDeath
 from ucloud_api.problems import ApiProblem, documented, not_found
-from ucloud_api.state import State, current_state
+from ucloud_api.reading import views
+from ucloud_api.worker.state import State, current_state
+from ucloud_api.writing.answers import answer, etag, json_answer
+from ucloud_api.writing.change import Changed, Plan, change
 
 blueprint = APIBlueprint(
     "host",

@@ -6,8 +6,8 @@ from common.directory import LdapDirectory
 from common.settings import Settings
 from common.web_server import AT_STOP, Listener, WebServer
 from ucloud_api.app import create_app
-from ucloud_api.last_writes import LastWrites
-from ucloud_api.state import FOLLOWED, State
+from ucloud_api.worker.last_writes import LastWrites
+from ucloud_api.worker.state import FOLLOWED, State
 
 
 def make_server(configuration: Settings, metrics_directory: str) -> WebServer:

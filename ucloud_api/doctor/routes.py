@@ -10,13 +10,13 @@ from flask_openapi.models.tag import Tag
 from common import keys
 from common.errors import Conflict
 from ucloud_api import models
-from ucloud_api.answers import answer
-from ucloud_api.auth import require_admin
-from ucloud_api.commit import commit
+from ucloud_api.access.auth import require_admin
 from ucloud_api.doctor.examination import look
 from ucloud_api.doctor.finding import Finding, Severity
 from ucloud_api.problems import documented
-from ucloud_api.state import State, current_state
+from ucloud_api.worker.commit import commit
+from ucloud_api.worker.state import State, current_state
+from ucloud_api.writing.answers import answer
 
 _log = logging.getLogger(__name__)
 _ORDER = list(Severity)

@@ -12,7 +12,7 @@ from devcloud.etcd import EtcdCluster
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World
 from ucloud_api.app import create_app
-from ucloud_api.state import State
+from ucloud_api.worker.state import State
 
 
 @pytest.fixture

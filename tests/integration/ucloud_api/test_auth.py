@@ -7,8 +7,8 @@ from common import keys
 from common.store import Delete, present
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_api.world import World, bearer
-from ucloud_api.auth import TOKEN_PREFIX
-from ucloud_api.sessions import digest
+from ucloud_api.access.auth import TOKEN_PREFIX
+from ucloud_api.access.sessions import digest
 
 
 @pytest.mark.parametrize("path", ["/v1/vm", "/v1/vm/x", "/v1/image", "/v1/host", "/v1/nothing", "/"])

@@ -19,7 +19,7 @@ from tests.integration.ucloud_api.client import Client
 from tests.integration.ucloud_api.cutting import CuttingProxy
 from tests.integration.ucloud_api.world import World, bearer
 from ucloud_api.app import create_app
-from ucloud_api.state import State
+from ucloud_api.worker.state import State
 
 BODY: dict[str, Any] = {"name": "web", "specs": {"cpu": 1, "ram": 1, "ssd": 4}, "image": "debian"}
 KEY = {"Idempotency-Key": "3f1c"}

@@ -21,11 +21,11 @@ from devcloud.waiting import wait_for
 from tests.integration.slapd import ADMINS, GROUPS, PEOPLE, Slapd
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer, Person
+from ucloud_api.access.auth import Caller, caller_of, find_session
+from ucloud_api.access.permit import Permit
+from ucloud_api.access.sessions import digest
 from ucloud_api.app import create_app
-from ucloud_api.auth import Caller, caller_of, find_session
-from ucloud_api.permit import Permit
-from ucloud_api.sessions import digest
-from ucloud_api.state import State
+from ucloud_api.worker.state import State
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIrBAlpQwAjCagbL5M+kxdeOrqOTlOQgKhJGH4J7mU7b"
 HOME = {"REMOTE_ADDR": "2001:db8:1::7"}

@@ -16,8 +16,8 @@ from common.store import Store
 from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.client import Client
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
-from ucloud_api import network
-from ucloud_api.state import State
+from ucloud_api.networks import network
+from ucloud_api.worker.state import State
 
 NET: dict[str, Any] = {"name": "lan"}
 TRANSIENT = (keys.EVENT, keys.SESSION, keys.REQUEST, keys.ACCOUNT)
@@ -195,7 +195,7 @@ def test_a_number_that_is_taken_is_drawn_again(
     api: FlaskClient, world: World, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draws = iter((4, 4, 4, 5, 6, 7))
-    monkeypatch.setattr("ucloud_api.network.secrets.randbelow", lambda _: next(draws))
+    monkeypatch.setattr("ucloud_api.networks.network.secrets.randbelow", lambda _: next(draws))
     # The prefix that stands for a number may be somebody's, too.
     world.put(keys.prefix(str(network.nth_prefix(state, 6).network_address)), NOBODY.encode())
     made = [api.post("/v1/network", json={"name": name}).get_json()["vni"] for name in ("a", "b")]

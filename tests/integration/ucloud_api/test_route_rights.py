@@ -24,10 +24,10 @@ from common.schemas.vm import Actual, Console
 from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
 from tests.unit.common.schemas.test_ssh_key import ED25519
-from ucloud_api import tus
+from ucloud_api.access.sessions import digest, id_of
+from ucloud_api.images import tus
 from ucloud_api.route_rights import RIGHTS, Right
-from ucloud_api.sessions import digest, id_of
-from ucloud_api.state import State
+from ucloud_api.worker.state import State
 
 PROJECT = "secret-project"
 OWNER = f"project:{PROJECT}"

@@ -39,7 +39,7 @@ from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer
 from tests.integration.upload_server import SftpServer, SftpUsers
 from tests.unit.common.schemas.test_ssh_key import ED25519
-from ucloud_api import tus
+from ucloud_api.images import tus
 
 EXAMPLES = 12
 SLOW = {"GET /v1/doctor": 2, "POST /v1/doctor": 2}

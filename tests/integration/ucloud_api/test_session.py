@@ -22,10 +22,10 @@ from devcloud.waiting import wait_for
 from tests.integration.daemons import DaemonProcess, free_port
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer, Person
+from ucloud_api.access.auth import TOKEN_PREFIX
+from ucloud_api.access.sessions import digest
 from ucloud_api.app import create_app
-from ucloud_api.auth import TOKEN_PREFIX
-from ucloud_api.sessions import digest
-from ucloud_api.state import State
+from ucloud_api.worker.state import State
 from ucloud_otp.entries import Entries
 
 

@@ -12,8 +12,8 @@ from common.schemas.snapshot import SnapshotReport
 from common.schemas.user import Account, Quota, Session
 from common.schemas.vm import Actual, Console, Placement, Specs, VmRequest, VmStatus
 from common.store import Delete, Put, Store, present, unchanged
-from ucloud_api.auth import TOKEN_PREFIX
-from ucloud_api.sessions import digest
+from ucloud_api.access.auth import TOKEN_PREFIX
+from ucloud_api.access.sessions import digest
 
 NOBODY = "123e4567-e89b-42d3-a456-426614174000"
 """The uuid of nothing."""

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from common.schemas.vm import Specs
 from ucloud_api import models
-from ucloud_api.sizing import specs_of
+from ucloud_api.vms.sizing import specs_of
 
 SPECS: dict[str, Any] = {"cpu": 1, "ram": 1, "ssd": 1}
 EDGES: dict[str, list[object]] = {

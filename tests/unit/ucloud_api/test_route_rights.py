@@ -3,7 +3,7 @@
 from common.settings import Settings
 from ucloud_api.app import create_app
 from ucloud_api.route_rights import RIGHTS
-from ucloud_api.state import State
+from ucloud_api.worker.state import State
 
 
 def test_there_is_a_right_for_each_route_and_none_for_others() -> None:

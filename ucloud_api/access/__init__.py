@@ -1,0 +1,1 @@
+"""Who asks, whether that is true, and what it may do."""

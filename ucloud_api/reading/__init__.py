@@ -1,0 +1,1 @@
+"""How things are found, listed, shown and followed, whatever they are."""

@@ -1,0 +1,1 @@
+"""Users, their keys and sessions, and projects."""
