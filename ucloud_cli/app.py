@@ -4,25 +4,25 @@ from importlib.metadata import version
 
 import click
 
-from ucloud_cli.completion import completion
-from ucloud_cli.context import context
+from ucloud_cli.commands.completion import completion
+from ucloud_cli.commands.context import context
+from ucloud_cli.commands.doctor import doctor
+from ucloud_cli.commands.file import file
+from ucloud_cli.commands.host import host
+from ucloud_cli.commands.image import image
+from ucloud_cli.commands.image_store import image_store
+from ucloud_cli.commands.login import login, logout, whoami
+from ucloud_cli.commands.moves import rebalance
+from ucloud_cli.commands.network import network
+from ucloud_cli.commands.project import project
+from ucloud_cli.commands.security_group import security_group
+from ucloud_cli.commands.session import session
+from ucloud_cli.commands.user import user
+from ucloud_cli.commands.vm import vm
 from ucloud_cli.contexts import DEFAULT_FILE
-from ucloud_cli.doctor import doctor
 from ucloud_cli.errors import EXIT_STATUSES
-from ucloud_cli.file import file
 from ucloud_cli.groups import Root
-from ucloud_cli.host import host
-from ucloud_cli.image import image
-from ucloud_cli.image_store import image_store
-from ucloud_cli.login import login, logout, whoami
-from ucloud_cli.moves import rebalance
-from ucloud_cli.network import network
 from ucloud_cli.options import DEFAULT_URL, root_options
-from ucloud_cli.project import project
-from ucloud_cli.security_group import security_group
-from ucloud_cli.session import session
-from ucloud_cli.user import user
-from ucloud_cli.vm import vm
 
 _EPILOG = f"""\b
 Environment:

@@ -7,7 +7,8 @@ import click
 
 from common.schemas.image import Firmware
 from common.schemas.owner import project_of
-from ucloud_cli.events import add_events
+from ucloud_cli.commands.events import add_events
+from ucloud_cli.commands.snapshot import id_of
 from ucloud_cli.goals import image_goal
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import (
@@ -23,7 +24,6 @@ from ucloud_cli.kind import (
 from ucloud_cli.kinds import IMAGE, USER, VM
 from ucloud_cli.options import SIZE, Session, owner_of, pass_session, shared_options, wait_options
 from ucloud_cli.problems import Resource
-from ucloud_cli.snapshot import id_of
 from ucloud_cli.upload import local_file, upload
 
 

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 
 from ucloud_cli.app import cli
+from ucloud_cli.commands.login import warn_if_readable
 from ucloud_cli.contexts import Context, ContextsFile
-from ucloud_cli.login import warn_if_readable
 
 NOWHERE = "http://[::1]:1"
 SEED = "JBSWY3DPEHPK3PXP"

@@ -5,22 +5,22 @@ from typing import Any
 import click
 
 from common.schemas.vm import Requested
-from ucloud_cli.disks import disk, sizes_of
-from ucloud_cli.events import add_events
+from ucloud_cli.commands.disks import disk, sizes_of
+from ucloud_cli.commands.events import add_events
+from ucloud_cli.commands.guest import console, log, screenshot
+from ucloud_cli.commands.moves import migrate
+from ucloud_cli.commands.snapshot import snapshot
+from ucloud_cli.commands.watch import watch
+from ucloud_cli.commands.why import why
 from ucloud_cli.goals import notice_goal, vm_goal
 from ucloud_cli.groups import Group
-from ucloud_cli.guest import console, log, screenshot
 from ucloud_cli.kind import add_delete, add_list, add_show, complete_names, finish, name_argument, new_name
 from ucloud_cli.kinds import IMAGE, USER, VM
-from ucloud_cli.moves import migrate
 from ucloud_cli.networks import PLUG, PLUG_METAVAR, guest_of, guest_options, port_of
 from ucloud_cli.options import SIZE, Session, owner_of, pass_session, shared_options, wait_options
 from ucloud_cli.output import note
 from ucloud_cli.placing import placing_of, placing_options
 from ucloud_cli.problems import Resource
-from ucloud_cli.snapshot import snapshot
-from ucloud_cli.watch import watch
-from ucloud_cli.why import why
 
 _SPECS = ("cpu", "ram", "ssd", "hdd")
 

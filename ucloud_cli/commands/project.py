@@ -5,8 +5,8 @@ from urllib.parse import quote
 
 import click
 
+from ucloud_cli.commands.events import add_events
 from ucloud_cli.errors import Refused
-from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import (
     add_delete,

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from ucloud_cli.commands.watch import Known, picture
 from ucloud_cli.errors import ApiAway, CliError
 from ucloud_cli.output import Layout
 from ucloud_cli.stream import Gone, Reset, Told, Trouble
-from ucloud_cli.watch import Known, picture
 
 
 def vm(name: str, **changes: Any) -> dict[str, Any]:

@@ -5,8 +5,10 @@ from typing import Any
 
 import click
 
+from ucloud_cli.commands.events import add_events, add_logins
+from ucloud_cli.commands.seeds import Enrolment, OtpAdmin, enrol_options, otp_options
+from ucloud_cli.commands.ssh_key import ssh_key
 from ucloud_cli.errors import CliError, NotFound
-from ucloud_cli.events import add_events, add_logins
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import F, add_delete, add_list, add_show, name_argument, new_name, print_result
 from ucloud_cli.kinds import USER
@@ -14,8 +16,6 @@ from ucloud_cli.options import Session, pass_session, shared_options
 from ucloud_cli.output import note
 from ucloud_cli.problems import Resource
 from ucloud_cli.quota import quota_of, quota_options
-from ucloud_cli.seeds import Enrolment, OtpAdmin, enrol_options, otp_options
-from ucloud_cli.ssh_key import ssh_key
 
 
 @click.group(cls=Group)

@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from common.schemas.network import Direction, Protocol
+from ucloud_cli.commands.events import add_events
 from ucloud_cli.errors import NotFound
-from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import F, add_delete, add_list, add_show, complete_names, name_argument, new_name, print_result
 from ucloud_cli.kinds import SECURITY_GROUP, USER, rule_text

@@ -2,12 +2,12 @@
 
 import click
 
+from ucloud_cli.commands.of_vm import complete_parts, vm_argument
 from ucloud_cli.errors import CliError
 from ucloud_cli.goals import notice_goal, rollback_goal, snapshot_goal
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import finish
 from ucloud_cli.kinds import VM
-from ucloud_cli.of_vm import complete_parts, vm_argument
 from ucloud_cli.options import Session, pass_session, shared_options, table_options, wait_options
 from ucloud_cli.output import Column, Columns, local_time, note, print_list, size
 from ucloud_cli.problems import Resource

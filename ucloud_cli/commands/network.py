@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ucloud_cli.events import add_events
+from ucloud_cli.commands.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import add_delete, add_list, add_show, complete_names, name_argument, new_name, print_result
 from ucloud_cli.kinds import NETWORK, USER

@@ -2,11 +2,11 @@
 
 import click
 
+from ucloud_cli.commands.of_vm import complete_parts, vm_argument
 from ucloud_cli.goals import notice_goal
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import finish
 from ucloud_cli.kinds import VM
-from ucloud_cli.of_vm import complete_parts, vm_argument
 from ucloud_cli.options import SIZE, Session, pass_session, shared_options, table_options, wait_options
 from ucloud_cli.output import Column, Columns, print_list, size
 from ucloud_cli.problems import Resource

@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
+from ucloud_cli.commands.events import add_events
+from ucloud_cli.commands.moves import drain, undrain
 from ucloud_cli.errors import Refused
-from ucloud_cli.events import add_events
 from ucloud_cli.groups import Group
 from ucloud_cli.kind import add_list, add_show, complete_names, name_argument, print_result
 from ucloud_cli.kinds import HOST, HOST_STATES, USER
-from ucloud_cli.moves import drain, undrain
 from ucloud_cli.options import Session, pass_session, shared_options
 from ucloud_cli.placing import LABEL
 from ucloud_cli.problems import Resource
