@@ -5,13 +5,13 @@ from common.daemon import Daemon
 from common.daemon import main as run_daemon
 from common.local_ports import LocalPorts, NetworkBook
 from common.schemas.vm import Placement
-from ucloud_ipam.forwarder import Forwarder
+from ucloud_ipam.dns.forwarder import Forwarder
+from ucloud_ipam.dns.name_server import NameServer
+from ucloud_ipam.dns.name_service import WORKERS, NameService
+from ucloud_ipam.dns.zones import Zones
 from ucloud_ipam.links import Links
-from ucloud_ipam.name_server import NameServer
-from ucloud_ipam.name_service import WORKERS, NameService
 from ucloud_ipam.responder import Responder
 from ucloud_ipam.roster import Roster
-from ucloud_ipam.zones import Zones
 
 _PORT = 9708
 

@@ -2,8 +2,8 @@
 
 from ipaddress import IPv6Network
 
-from ucloud_ipam.asker_limits import AskerLimits
 from ucloud_ipam.bucket import Bucket
+from ucloud_ipam.dns.asker_limits import AskerLimits
 
 
 def test_a_bucket_gives_some_at_once_and_then_as_it_is_filled() -> None:

@@ -12,8 +12,8 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from ucloud_ipam.question import Question, response_to
-from ucloud_ipam.zone import Zone, address_of
+from ucloud_ipam.dns.question import Question, response_to
+from ucloud_ipam.dns.zone import Zone, address_of
 
 _TTL_S = 30
 _NEGATIVE_TTL_S = 5

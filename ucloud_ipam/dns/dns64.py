@@ -11,8 +11,8 @@ import dns.rdatatype
 import dns.reversename
 import dns.rrset
 
-from ucloud_ipam.question import Question, response_to
-from ucloud_ipam.zone import address_of
+from ucloud_ipam.dns.question import Question, response_to
+from ucloud_ipam.dns.zone import address_of
 
 _WELL_KNOWN = IPv6Network("64:ff9b::/96")
 """Never stands for addresses that are not unique in the world (RFC 6052, 3.1)."""

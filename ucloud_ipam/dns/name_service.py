@@ -21,11 +21,11 @@ from prometheus_client import CollectorRegistry, Counter
 
 from common.schemas.network import NetworkRequest
 from common.settings import DnsSettings
-from ucloud_ipam import dns64, local_names, question
-from ucloud_ipam.forwarder import Forwarder
-from ucloud_ipam.question import Question, failure, to_wire, truncated
-from ucloud_ipam.zone import Zone, territory_of
-from ucloud_ipam.zones import Zones
+from ucloud_ipam.dns import dns64, local_names, question
+from ucloud_ipam.dns.forwarder import Forwarder
+from ucloud_ipam.dns.question import Question, failure, to_wire, truncated
+from ucloud_ipam.dns.zone import Zone, territory_of
+from ucloud_ipam.dns.zones import Zones
 
 _log = logging.getLogger(__name__)
 WORKERS = 24

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.schemas.network import AddressHolder, NetworkRequest
-from ucloud_ipam import local_names, question
-from ucloud_ipam.question import Question, to_wire
-from ucloud_ipam.zone import Zone, territory_of, zone_of
+from ucloud_ipam.dns import local_names, question
+from ucloud_ipam.dns.question import Question, to_wire
+from ucloud_ipam.dns.zone import Zone, territory_of, zone_of
 
 NETWORK = NetworkRequest(
     uuid="n",

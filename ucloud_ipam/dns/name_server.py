@@ -1,6 +1,6 @@
 """Listens for guests' questions for names on the bridge of each network that has ports here.
 
-One thread has all sockets, and blocks on none: what takes time is done elsewhere (ucloud_ipam.name_service).
+One thread has all sockets, and blocks on none: what takes time is done elsewhere (ucloud_ipam.dns.name_service).
 """
 
 import logging
@@ -14,12 +14,12 @@ from contextlib import suppress
 from functools import partial
 
 from common.schemas.network import DNS_V6, METADATA_V4, NetworkRequest
-from ucloud_ipam.asker_limits import AskerLimits
+from ucloud_ipam.dns.asker_limits import AskerLimits
+from ucloud_ipam.dns.name_service import Asker, NameService
+from ucloud_ipam.dns.name_sockets import Connection, open_socket
+from ucloud_ipam.dns.zones import Zones
 from ucloud_ipam.links import Links
-from ucloud_ipam.name_service import Asker, NameService
-from ucloud_ipam.name_sockets import Connection, open_socket
 from ucloud_ipam.roster import Roster
-from ucloud_ipam.zones import Zones
 
 _log = logging.getLogger(__name__)
 _LARGEST = 4096

@@ -15,7 +15,7 @@ from common.errors import MalformedRecord, StoreError, Unavailable
 from common.queue import WorkQueue
 from common.schemas.network import AddressHolder, NetworkRequest
 from common.store import Store
-from ucloud_ipam.zone import Address, Zone, territory_of, zone_of
+from ucloud_ipam.dns.zone import Address, Zone, territory_of, zone_of
 
 _log = logging.getLogger(__name__)
 _FRESH_S = 2.0

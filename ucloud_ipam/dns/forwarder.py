@@ -16,7 +16,7 @@ import dns.message
 import dns.name
 import dns.rdatatype
 
-from ucloud_ipam.question import MOST_OCTETS, Question, parse
+from ucloud_ipam.dns.question import MOST_OCTETS, Question, parse
 
 _log = logging.getLogger(__name__)
 _PORT = 53

@@ -10,8 +10,8 @@ import dns.reversename
 import dns.rrset
 import pytest
 
-from ucloud_ipam import dns64, question
-from ucloud_ipam.question import Question
+from ucloud_ipam.dns import dns64, question
+from ucloud_ipam.dns.question import Question
 
 PREFIX = IPv6Network("2001:db8:64::/96")
 WELL_KNOWN = IPv6Network("64:ff9b::/96")
