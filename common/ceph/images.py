@@ -106,6 +106,7 @@ def remove(cluster: Cluster, pool: str, name: str) -> None:
         # librbd moves it to the trash first; there it is left when the client is killed.
         for entry in rbd.RBD().trash_list(ioctx):
             if entry["name"] == name:
+                expel(cluster, pool, image_id=entry["id"])  # such a client has it open there
                 rbd.RBD().trash_remove(ioctx, entry["id"], force=True, on_progress=go_on)
         # Where the pool is so full that it has no room for its first trash, librbd says that there is no such image.
         if _size(cluster, pool, name) is not None:
@@ -130,21 +131,22 @@ def children(cluster: Cluster, pool: str, name: str) -> list[str]:
         return []
 
 
-def users(cluster: Cluster, pool: str, name: str) -> list[str]:
+def users(cluster: Cluster, pool: str, name: str | None = None, image_id: str | None = None) -> list[str]:
     """Who has an image open to write to it, or holds its lock: the address of each client, with its nonce.
 
+    In the trash an image is found by its id, anywhere else by its name.
     Of one that has died its lock may be left; one that has died or is frozen has it open for 30 seconds more.
     """
-    with _opened(cluster, pool, name, read_only=True) as image:
+    with _opened(cluster, pool, name, image_id, read_only=True) as image:
         return sorted(_watchers(image) | {address for _, _, address in _lockers(image)}) if image else []
 
 
-def expel(cluster: Cluster, pool: str, name: str) -> list[str]:
-    """Have the cluster take nothing more from whoever uses an image, and break their locks; returns whom.
+def expel(cluster: Cluster, pool: str, name: str | None = None, image_id: str | None = None) -> list[str]:
+    """Have the cluster take nothing more from whoever uses an image, see `users`, and break their locks; returns whom.
 
     From now on the OSDs refuse what those clients send, as far as it comes after anything that others send.
     """
-    expelled = users(cluster, pool, name)
+    expelled = users(cluster, pool, name, image_id)
     for address in expelled:
         command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address}
         status, _, said = cluster.rados().mon_command(json.dumps(command), b"")
@@ -152,7 +154,7 @@ def expel(cluster: Cluster, pool: str, name: str) -> list[str]:
             raise TemporaryError(f"the Ceph cluster does not cut off {address}: {said}")
     if expelled:
         cluster.rados().wait_for_latest_osdmap()
-        with _opened(cluster, pool, name, read_only=False) as image:
+        with _opened(cluster, pool, name, image_id, read_only=False) as image:
             for client, cookie, address in _lockers(image) if image else []:
                 if address in expelled:
                     image.break_lock(client, cookie)
@@ -160,10 +162,12 @@ def expel(cluster: Cluster, pool: str, name: str) -> list[str]:
 
 
 @contextmanager
-def _opened(cluster: Cluster, pool: str, name: str, *, read_only: bool) -> Iterator[Any]:
+def _opened(
+    cluster: Cluster, pool: str, name: str | None, image_id: str | None = None, *, read_only: bool
+) -> Iterator[Any]:
     """The image; None where there is none."""
     try:
-        image = rbd.Image(cluster.pool(pool), name, read_only=read_only)
+        image = rbd.Image(cluster.pool(pool), name, image_id=image_id, read_only=read_only)
     except rbd.ImageNotFound:
         yield None
         return

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -153,6 +154,36 @@ def test_a_guest_that_was_killed_is_in_nobodys_way(store: RbdStore) -> None:
         guest.wait()
         store.remove(VM)
     assert store.vms() == frozenset()
+
+
+_REMOVE_HALF = """
+import sys, rados, rbd
+with rados.Rados(conffile=sys.argv[1], name="client.ucloud", conf={"keyring": sys.argv[2]}) as cluster:
+    pool = cluster.open_ioctx("ssd")
+    rbd.RBD().trash_move(pool, sys.argv[3])
+    (entry,) = rbd.RBD().trash_list(pool)
+    image = rbd.Image(pool, image_id=entry["id"])
+    print("gone", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_who_was_killed_while_it_removed_a_disk_is_in_nobodys_way(
+    store: RbdStore, rbd_settings: StorageSettings, ceph: CephCluster
+) -> None:
+    """librbd has a disk open while it removes it from the trash, and OSDs wait for a dead client for 30 seconds."""
+    store.create(VM, IMAGE, sized(64))
+    arguments = [str(rbd_settings.rbd_conf), str(rbd_settings.rbd_keyring), f"vm-{VM}-root"]
+    command = [sys.executable, "-c", _REMOVE_HALF, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"gone\n"
+        process.kill()
+    began_s = time.monotonic()
+    store.create(VM, IMAGE, sized(64))
+    assert time.monotonic() - began_s < 25
+    assert holds(root(store), 0xAB)
+    assert ceph.rbd("trash", "ls", "--all", "ssd").split() == []
 
 
 _CREATE_FOR_EVER = """
