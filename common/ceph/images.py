@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import rados
 import rbd
 
 from common.ceph.access import Cluster
@@ -17,6 +18,8 @@ from common.errors import TemporaryError
 SNAPSHOT = "template"
 """The snapshot of a template, from which its clones are made."""
 
+_MOST_ENTRIES = 10_000
+"""What a header has; one without snapshots has some ten."""
 FEATURES = (
     rbd.RBD_FEATURE_LAYERING
     | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
@@ -76,8 +79,9 @@ def clone(cluster: Cluster, pool: str, template: str, name: str, size_bytes: int
 def resize(cluster: Cluster, pool: str, name: str, size_bytes: int) -> None:
     """Grow an image that nobody has open; TemporaryError when somebody does."""
     with _opened(cluster, pool, name, read_only=True) as image:
-        if image and _watchers(image):
-            raise TemporaryError("can't grow the disk: a guest holds its lock")
+        watchers = _watchers(image) if image else set()
+    if watchers and watchers - _expelled(cluster):
+        raise TemporaryError("can't grow the disk: a guest holds its lock")
     with rbd.Image(cluster.pool(pool), name) as image:
         if image.size() < size_bytes:
             image.resize(size_bytes)
@@ -86,35 +90,69 @@ def resize(cluster: Cluster, pool: str, name: str, size_bytes: int) -> None:
 def remove(cluster: Cluster, pool: str, name: str) -> None:
     """Remove an image; none is fine. Whoever has it open is expelled; TemporaryError while clones rest on it.
 
-    Without that, a client that was killed would be waited for, for 30 seconds.
+    Without that, a client that was killed would be waited for, for 30 seconds or for ever.
     """
-
-    def go_on(_done: int, _total: int) -> int:
-        cluster.tell_progress()
-        return 0
-
     expel(cluster, pool, name)
-    ioctx = cluster.pool(pool)
     with _opened(cluster, pool, name, read_only=False) as image:
         for snapshot in snapshots(image) if image else []:
             if image.is_protected_snap(snapshot["name"]):
                 image.unprotect_snap(snapshot["name"])
             image.remove_snap(snapshot["name"])
     try:
-        with suppress(rbd.ImageNotFound):
-            rbd.RBD().remove(ioctx, name, on_progress=go_on)
-        # librbd moves it to the trash first; there it is left when the client is killed.
-        for entry in rbd.RBD().trash_list(ioctx):
-            if entry["name"] == name:
-                expel(cluster, pool, image_id=entry["id"])  # such a client has it open there
-                rbd.RBD().trash_remove(ioctx, entry["id"], force=True, on_progress=go_on)
-        # Where the pool is so full that it has no room for its first trash, librbd says that there is no such image.
-        if _size(cluster, pool, name) is not None:
-            raise TemporaryError(f"the image {pool}/{name} could not be removed: {why_stuck(cluster, pool)}")
+        try:
+            _take_away(cluster, pool, name)
+        except rbd.ImageBusy:
+            for each in rbd.RBD().list2(cluster.pool(pool)):
+                if each["name"] == name:
+                    _leave_alone(cluster, pool, each["id"])
+            _take_away(cluster, pool, name)
     except rbd.ImageBusy as error:
         raise TemporaryError("somebody still has the disk open") from error
     except rbd.ImageHasSnapshots as error:
         raise TemporaryError("disks rest on the image") from error
+
+
+def _take_away(cluster: Cluster, pool: str, name: str) -> None:
+    """Remove an image that has no snapshots, as far as it is still there. Errors of librbd pass."""
+
+    def go_on(_done: int, _total: int) -> int:
+        cluster.tell_progress()
+        return 0
+
+    ioctx = cluster.pool(pool)
+    with suppress(rbd.ImageNotFound):
+        rbd.RBD().remove(ioctx, name, on_progress=go_on)
+    # librbd moves it to the trash first; there it is left when the client is killed, which has it open there.
+    for entry in rbd.RBD().trash_list(ioctx):
+        if entry["name"] == name:
+            _leave_alone(cluster, pool, entry["id"])
+            rbd.RBD().trash_remove(ioctx, entry["id"], force=True, on_progress=go_on)
+    # Where the pool is so full that it has no room for its first trash, librbd says that there is no such image.
+    if _size(cluster, pool, name) is not None:
+        raise TemporaryError(f"the image {pool}/{name} could not be removed: {why_stuck(cluster, pool)}")
+
+
+def _leave_alone(cluster: Cluster, pool: str, image_id: str) -> None:
+    """Have nobody left who has an image open that is about to be removed, and no trace of anybody.
+
+    A client that is killed in the moment in which it opens an image may leave a watch in its header that its OSD knows
+    no client of. It stays for ever, also when the client is on the blocklist, and librbd removes no image with one. A
+    header that is written anew has none.
+    """
+    expel(cluster, pool, image_id=image_id)
+    with _opened(cluster, pool, image_id=image_id, read_only=True) as image:
+        if not image or not _watchers(image):
+            return
+    ioctx, header = cluster.pool(pool), f"rbd_header.{image_id}"
+    with rados.ReadOpCtx() as reading:
+        entries, _ = ioctx.get_omap_vals(reading, "", "", _MOST_ENTRIES)
+        ioctx.operate_read_op(reading, header)
+        told = dict(entries)
+    with rados.WriteOpCtx() as writing:
+        writing.remove()
+        writing.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
+        ioctx.set_omap(writing, tuple(told), tuple(told.values()))
+        ioctx.operate_write_op(writing, header)
 
 
 def snapshots(image: Any) -> list[dict[str, Any]]:
@@ -134,11 +172,11 @@ def children(cluster: Cluster, pool: str, name: str) -> list[str]:
 def users(cluster: Cluster, pool: str, name: str | None = None, image_id: str | None = None) -> list[str]:
     """Who has an image open to write to it, or holds its lock: the address of each client, with its nonce.
 
-    In the trash an image is found by its id, anywhere else by its name.
-    Of one that has died its lock may be left; one that has died or is frozen has it open for 30 seconds more.
+    In the trash an image is found by its id, anywhere else by its name. Of a client that has died its lock may be left;
+    one that has died or is frozen has it open for 30 seconds more. Once it was expelled, it is none.
     """
-    with _opened(cluster, pool, name, image_id, read_only=True) as image:
-        return sorted(_watchers(image) | {address for _, _, address in _lockers(image)}) if image else []
+    found = _clients(cluster, pool, name, image_id)
+    return sorted(found - _expelled(cluster)) if found else []
 
 
 def expel(cluster: Cluster, pool: str, name: str | None = None, image_id: str | None = None) -> list[str]:
@@ -146,24 +184,42 @@ def expel(cluster: Cluster, pool: str, name: str | None = None, image_id: str | 
 
     From now on the OSDs refuse what those clients send, as far as it comes after anything that others send.
     """
-    expelled = users(cluster, pool, name, image_id)
+    found = _clients(cluster, pool, name, image_id)
+    if not found:
+        return []
+    expelled = sorted(found - _expelled(cluster))
     for address in expelled:
         command = {"prefix": "osd blocklist", "blocklistop": "add", "addr": address}
         status, _, said = cluster.rados().mon_command(json.dumps(command), b"")
         if status:
             raise TemporaryError(f"the Ceph cluster does not cut off {address}: {said}")
-    if expelled:
-        cluster.rados().wait_for_latest_osdmap()
-        with _opened(cluster, pool, name, image_id, read_only=False) as image:
-            for client, cookie, address in _lockers(image) if image else []:
-                if address in expelled:
-                    image.break_lock(client, cookie)
+    cluster.rados().wait_for_latest_osdmap()
+    with _opened(cluster, pool, name, image_id, read_only=False) as image:
+        for client, cookie, address in _lockers(image) if image else []:
+            if address in found:
+                image.break_lock(client, cookie)
     return expelled
+
+
+def _clients(cluster: Cluster, pool: str, name: str | None, image_id: str | None) -> set[str]:
+    with _opened(cluster, pool, name, image_id, read_only=True) as image:
+        return _watchers(image) | {address for _, _, address in _lockers(image)} if image else set()
+
+
+def _expelled(cluster: Cluster) -> set[str]:
+    """The clients on the blocklist. From now on the OSDs refuse what they send, see `expel`."""
+    command = {"prefix": "osd blocklist ls", "format": "json"}
+    status, out, said = cluster.rados().mon_command(json.dumps(command), b"")
+    if status:
+        raise TemporaryError(f"the Ceph cluster does not tell whom it has cut off: {said}")
+    listed, _ = json.JSONDecoder().raw_decode(out.decode())  # after single clients it tells ranges of them
+    cluster.rados().wait_for_latest_osdmap()
+    return {str(entry["addr"]) for entry in listed}
 
 
 @contextmanager
 def _opened(
-    cluster: Cluster, pool: str, name: str | None, image_id: str | None = None, *, read_only: bool
+    cluster: Cluster, pool: str, name: str | None = None, image_id: str | None = None, *, read_only: bool
 ) -> Iterator[Any]:
     """The image; None where there is none."""
     try:

@@ -1,5 +1,6 @@
 """What is the Ceph store's own: names in the cluster, locks, clients that are cut off, processes killed halfway."""
 
+import json
 import os
 import signal
 import subprocess
@@ -184,6 +185,44 @@ def test_who_was_killed_while_it_removed_a_disk_is_in_nobodys_way(
     assert time.monotonic() - began_s < 25
     assert holds(root(store), 0xAB)
     assert ceph.rbd("trash", "ls", "--all", "ssd").split() == []
+
+
+_DIE_WHILE_OPENING = """
+import os, rados, random, sys, threading
+for _ in range(40):
+    if os.fork() == 0:
+        cluster = rados.Rados(conffile=sys.argv[1], name="client.ucloud", conf={"keyring": sys.argv[2]})
+        cluster.connect()
+        pool = cluster.open_ioctx("ssd")
+        pool.stat(sys.argv[3])
+        threading.Timer(random.uniform(0.0005, 0.01), os.kill, (os.getpid(), 9)).start()
+        pool.watch(sys.argv[3], print)
+        threading.Event().wait()
+    os.wait()
+"""
+
+
+def test_who_was_killed_while_it_opened_a_disk_is_in_nobodys_way(
+    store: RbdStore, rbd_settings: StorageSettings, ceph: CephCluster
+) -> None:
+    """Of some, OSDs keep a watch that neither times out nor goes with the blocklist."""
+    store.create(VM, IMAGE, sized(64))
+    header = json.loads(ceph.rbd("info", "--format", "json", f"ssd/vm-{VM}-root"))["id"]
+    arguments = [str(rbd_settings.rbd_conf), str(rbd_settings.rbd_keyring), f"rbd_header.{header}"]
+
+    def is_left_by_some() -> bool | None:
+        subprocess.run([sys.executable, "-c", _DIE_WHILE_OPENING, *arguments], check=True)
+        return store.is_in_use(VM)
+
+    wait_for("some who died just after it was theirs", is_left_by_some, 60)
+    store.expel(VM)
+    assert store.is_in_use(VM) is False
+    store.grow(VM, sized(65))
+    assert root(store).size_mib == 65
+    store.remove(VM)
+    assert store.vms() == frozenset()
+    store.create(VM, IMAGE, sized(64))
+    assert holds(root(store), 0xAB)
 
 
 _CREATE_FOR_EVER = """
