@@ -77,6 +77,19 @@ def test_what_was_meant_is_said(typed: list[str], meant: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["disk", "list"], "No such command 'disk'. There is 'vm disk'."),
+        (["rule"], "No such command 'rule'. There is 'security-group rule'."),
+        (["list"], "No such command 'list'."),
+    ],
+)
+def test_what_stands_under_another_noun_is_said_to_be_there(typed: list[str], said: str) -> None:
+    result = CliRunner().invoke(cli, typed)
+    assert (result.exit_code, result.output.splitlines()[-1]) == (2, f"Error: {said}")
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["vm", "create", "web", "--name", "db", "--image", "i", "--cpu", "1", "--ram", "1", "--ssd", "1"],
