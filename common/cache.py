@@ -156,6 +156,11 @@ class Cache(Generic[R]):
         """The revision of the last listing (0: there was none); what came and went before it may be untold for ever."""
         return self._listed_at
 
+    def ask(self, revision: int) -> None:
+        """Have etcd tell how far it is, if that is not known to be `revision`: `wait_revision` then waits for less."""
+        if self._watch and self._told < revision:
+            self._watch.ask()
+
     def wait_revision(self, revision: int, timeout_s: float) -> bool:
         """Wait until a write below the prefix at `revision` has been entered and told; False when it took too long.
 

@@ -217,6 +217,8 @@ class State:
         """
         is_fresh = "HTTP_CACHE_CONTROL" in request.environ and "no-cache" in request.cache_control
         newest = self._newest() if is_fresh else 0
+        for cache in caches if is_fresh else ():
+            cache.ask(newest)  # all of them at once
         for cache in caches:
             wanted = self.last_writes.get(cache.prefix)
             # Revision 0 is that of a cache that was never listed, and its listeners were told of nothing.
