@@ -99,13 +99,13 @@ def remove(cluster: Cluster, pool: str, name: str) -> None:
                 image.unprotect_snap(snapshot["name"])
             image.remove_snap(snapshot["name"])
     try:
-        try:
+        with suppress(rbd.ImageBusy):
             _take_away(cluster, pool, name)
-        except rbd.ImageBusy:
-            for each in rbd.RBD().list2(cluster.pool(pool)):
-                if each["name"] == name:
-                    _leave_alone(cluster, pool, each["id"])
-            _take_away(cluster, pool, name)
+            return
+        for entry in rbd.RBD().list2(cluster.pool(pool)):
+            if entry["name"] == name:
+                _rid_of_clients(cluster, pool, entry["id"])
+        _take_away(cluster, pool, name)
     except rbd.ImageBusy as error:
         raise TemporaryError("somebody still has the disk open") from error
     except rbd.ImageHasSnapshots as error:
@@ -125,33 +125,36 @@ def _take_away(cluster: Cluster, pool: str, name: str) -> None:
     # librbd moves it to the trash first; there it is left when the client is killed, which has it open there.
     for entry in rbd.RBD().trash_list(ioctx):
         if entry["name"] == name:
-            _leave_alone(cluster, pool, entry["id"])
+            _rid_of_clients(cluster, pool, entry["id"])
             rbd.RBD().trash_remove(ioctx, entry["id"], force=True, on_progress=go_on)
     # Where the pool is so full that it has no room for its first trash, librbd says that there is no such image.
     if _size(cluster, pool, name) is not None:
         raise TemporaryError(f"the image {pool}/{name} could not be removed: {why_stuck(cluster, pool)}")
 
 
-def _leave_alone(cluster: Cluster, pool: str, image_id: str) -> None:
-    """Have nobody left who has an image open that is about to be removed, and no trace of anybody.
+def _rid_of_clients(cluster: Cluster, pool: str, image_id: str) -> None:
+    """Expel whoever has an image open that is about to be removed, and have no trace of them left.
 
     A client that is killed in the moment in which it opens an image may leave a watch in its header that its OSD knows
-    no client of. It stays for ever, also when the client is on the blocklist, and librbd removes no image with one. A
-    header that is written anew has none.
+    no client of. It stays for ever, also when the client is on the blocklist, and librbd removes no image with one.
     """
     expel(cluster, pool, image_id=image_id)
     with _opened(cluster, pool, image_id=image_id, read_only=True) as image:
-        if not image or not _watchers(image):
-            return
-    ioctx, header = cluster.pool(pool), f"rbd_header.{image_id}"
+        watchers = _watchers(image) if image else set()
+    if watchers and not watchers - _expelled(cluster):
+        _write_anew(cluster.pool(pool), f"rbd_header.{image_id}")
+
+
+def _write_anew(ioctx: Any, header: str) -> None:
+    """Put a header that says the same in the place of one, at once; nobody watches it."""
     with rados.ReadOpCtx() as reading:
-        entries, _ = ioctx.get_omap_vals(reading, "", "", _MOST_ENTRIES)
+        found, _ = ioctx.get_omap_vals(reading, "", "", _MOST_ENTRIES)
         ioctx.operate_read_op(reading, header)
-        told = dict(entries)
+        entries = dict(found)
     with rados.WriteOpCtx() as writing:
         writing.remove()
         writing.new(rados.LIBRADOS_CREATE_IDEMPOTENT)
-        ioctx.set_omap(writing, tuple(told), tuple(told.values()))
+        ioctx.set_omap(writing, tuple(entries), tuple(entries.values()))
         ioctx.operate_write_op(writing, header)
 
 
@@ -193,7 +196,8 @@ def expel(cluster: Cluster, pool: str, name: str | None = None, image_id: str | 
         status, _, said = cluster.rados().mon_command(json.dumps(command), b"")
         if status:
             raise TemporaryError(f"the Ceph cluster does not cut off {address}: {said}")
-    cluster.rados().wait_for_latest_osdmap()
+    if expelled:
+        cluster.rados().wait_for_latest_osdmap()
     with _opened(cluster, pool, name, image_id, read_only=False) as image:
         for client, cookie, address in _lockers(image) if image else []:
             if address in found:
