@@ -72,7 +72,7 @@ def _lost(facts: VmFacts, status: VmStatus | None) -> str:
 
 def vm(facts: VmFacts) -> models.Vm:
     """The VM resource."""
-    request, placement, status = facts.request, facts.placement, current_status(facts)
+    request, status = facts.request, current_status(facts)
     actual, reason = actual_state(facts)
     return models.Vm(
         uuid=request.uuid,
@@ -96,7 +96,7 @@ def vm(facts: VmFacts) -> models.Vm:
         created_at=request.created_at,
         changed_at=request.changed_at or request.created_at,
         reboots=request.reboots,
-        restart_needed=bool(status and status.specs and placement and status.specs != placement.request.specs),
+        restart_needed=_restart_needed(facts, status),
         ports=tuple(_port(port, facts.names) for port in request.ports),
         addresses=_addresses(request, status),
         ssh_keys=tuple(map(fingerprint, request.ssh_keys)),
@@ -107,6 +107,15 @@ def vm(facts: VmFacts) -> models.Vm:
         rollback=_rollback(facts),
         events=tuple(models.EventOut(at=event.at, what=event.what) for event in status.events) if status else (),
     )
+
+
+def _restart_needed(facts: VmFacts, status: VmStatus | None) -> bool:
+    if status is None or status.specs is None or facts.placement is None:
+        return False
+    # The host's answer may be heard of before the order that it answers: what was ordered is then what is requested.
+    answered = facts.placement.generation >= status.generation
+    ordered = facts.placement.request if answered else facts.request
+    return status.specs != ordered.specs
 
 
 def _disk(disk: DiskSpec) -> models.DiskOut:

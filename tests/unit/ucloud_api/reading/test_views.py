@@ -92,6 +92,29 @@ def test_a_vm_shows_nothing_of_an_earlier_life() -> None:
     assert (vm.addresses, vm.events, vm.observed_generation) == ((), (), 0)
 
 
+LARGER = REQUEST.model_copy(update={"generation": 2, "specs": Specs.of(cpu=2, ram_mib=1536, ssd_mib=4096)})
+LARGER_ORDER = ORDER.model_copy(update={"generation": 2, "request": LARGER})
+SMALL = RUNNING.model_copy(update={"specs": REQUEST.specs})
+STILL_SMALL = SMALL.model_copy(update={"generation": 2})
+LARGE = STILL_SMALL.model_copy(update={"specs": LARGER.specs})
+
+
+@pytest.mark.parametrize(
+    ("facts", "needed"),
+    [
+        (VmFacts(LARGER), False),
+        (VmFacts(LARGER, "h1", ORDER, RUNNING), False),
+        (VmFacts(LARGER, "h1", ORDER, SMALL), False),  # it waits for room: no restart would help
+        (VmFacts(LARGER, "h1", LARGER_ORDER, STILL_SMALL), True),
+        (VmFacts(LARGER, "h1", ORDER, STILL_SMALL), True),  # the answer came before the order
+        (VmFacts(LARGER, "h1", LARGER_ORDER, LARGE), False),
+        (VmFacts(LARGER, "h1", ORDER, LARGE), False),
+    ],
+)
+def test_a_restart_is_needed_for_what_was_ordered_and_is_not_yet(facts: VmFacts, needed: bool) -> None:
+    assert views.vm(facts).restart_needed is needed
+
+
 def test_a_vm_without_an_order_has_no_host() -> None:
     vm = views.vm(VmFacts(REQUEST, word=NO_ROOM))
     assert (vm.hostname, vm.observed_generation) == (None, 0)
