@@ -28,9 +28,9 @@ from common.schemas.vm import Placement, VmStatus
 from common.settings import EventSettings, VmSettings
 from common.store import EtcdOptions, Store
 from ucloud_host.register import Registration
-from ucloud_vm.plan import Planner
-from ucloud_vm.report import news
-from ucloud_vm.steps import Action, Observation
+from ucloud_vm.planning.plan import Planner
+from ucloud_vm.planning.report import news
+from ucloud_vm.planning.steps import Action, Observation
 
 Body = Callable[[threading.Event], None]
 STORE_ID = "simulated"

@@ -4,9 +4,9 @@ import threading
 from dataclasses import replace
 
 from common.schemas.vm import Actual, Console, Specs, VmStatus
-from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, OffCause, Power
-from ucloud_vm.steps import Action, Observation
+from ucloud_vm.planning import steps
+from ucloud_vm.planning.steps import Action, Observation
 
 _TOKEN = "0" * 64
 _ON = frozenset({Actual.RUNNING, Actual.SUSPENDED})

@@ -146,7 +146,7 @@ class VmHost:
 
     def libvirtd(self) -> list[str]:
         """The command that runs its libvirtd, prepared as systemd/libvirtd.service.d/ucloud.conf does."""
-        prepare = f"{sys.executable} -m ucloud_vm.libvirt_prepare"
+        prepare = f"{sys.executable} -m ucloud_vm.libvirt.prepare"
         return self.enter("sh", "-c", f"{prepare}; exec libvirtd --pid-file /run/libvirt/libvirtd.pid")
 
     def virsh(self, *arguments: str) -> list[str]:

@@ -20,7 +20,7 @@ from common.local_ports import NetworkBook
 from common.process import boot_id
 from common.schemas.vm import Placement, VmStatus
 from common.storage.choice import open_store
-from ucloud_vm import accelerator, destination
+from ucloud_vm import destination
 from ucloud_vm.console.access import Access, base_url, read_or_make_secret
 from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.console.relay import Limits
@@ -30,16 +30,17 @@ from ucloud_vm.driver import Parts, VmDriver
 from ucloud_vm.figures import VmFigures, libvirt_call_seconds
 from ucloud_vm.ha_driver import HaDriver
 from ucloud_vm.inventory import tell_inventory
-from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
+from ucloud_vm.libvirt import accelerator
+from ucloud_vm.libvirt.hypervisor import LibvirtHypervisor
 from ucloud_vm.links import mtu_of
 from ucloud_vm.migration import Migrations
 from ucloud_vm.nics import Nics
 from ucloud_vm.permit import Permit
-from ucloud_vm.plan import Planner
-from ucloud_vm.report import news
+from ucloud_vm.planning.plan import Planner
+from ucloud_vm.planning.report import news
+from ucloud_vm.planning.steps import Action, Observation
 from ucloud_vm.run_directory import RunDirectory
 from ucloud_vm.seeds import Seeds
-from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
 _PORT = 9703

@@ -10,7 +10,6 @@ from common.schemas.disk import DiskSpec
 from common.schemas.port import PortId
 from common.schemas.vm import Specs
 from common.storage import Disk, DiskStore, RbdDisk, VmDisks
-from ucloud_vm import disks, steps
 from ucloud_vm.console.access import Access
 from ucloud_vm.console.log import SerialLogs
 from ucloud_vm.deathwatch import Deathwatch
@@ -18,12 +17,13 @@ from ucloud_vm.destination import Files, RbdPlace
 from ucloud_vm.hypervisor import Domain, Hypervisor, Machine, Nic, OffCause, Power
 from ucloud_vm.migration import Migrations
 from ucloud_vm.nics import Nics
-from ucloud_vm.plugging import KEEPS
-from ucloud_vm.report import NOT_ORDERED
+from ucloud_vm.planning import disks, steps
+from ucloud_vm.planning.plugging import KEEPS
+from ucloud_vm.planning.report import NOT_ORDERED
+from ucloud_vm.planning.steps import Action, Observation
 from ucloud_vm.run_directory import RunDirectory, is_uuid
 from ucloud_vm.seeds import Seeds
 from ucloud_vm.snapshot_keeper import SnapshotKeeper
-from ucloud_vm.steps import Action, Observation
 
 _log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 from common.controller import Driver
 from common.guests import HaMarks
-from ucloud_vm import steps
-from ucloud_vm.steps import Action, Observation
+from ucloud_vm.planning import steps
+from ucloud_vm.planning.steps import Action, Observation
 
 
 class Permit(Protocol):

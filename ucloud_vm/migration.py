@@ -11,7 +11,7 @@ from collections.abc import Callable
 from common.errors import UcloudError
 from ucloud_vm.destination import Destination, Files
 from ucloud_vm.hypervisor import Hypervisor, Journey
-from ucloud_vm.steps import Action, AllowDowntime, Send, SendAction, SendRestLater, Sent, StopSending
+from ucloud_vm.planning.steps import Action, AllowDowntime, Send, SendAction, SendRestLater, Sent, StopSending
 
 _log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 from common.errors import TemporaryError
 from common.storage import DiskStore, FileDisk
-from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, Hypervisor, Power
+from ucloud_vm.planning import steps
 
 
 class SnapshotKeeper:

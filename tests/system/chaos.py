@@ -18,7 +18,7 @@ from common.store import EtcdOptions, Store
 from devcloud.cloud import Cloud
 from devcloud.errors import DevcloudError
 from tests.system.tenant import Tenant
-from ucloud_vm.domain import NAME_PREFIX
+from ucloud_vm.libvirt.domain import NAME_PREFIX
 
 _ETCD_EACH_S = 15
 

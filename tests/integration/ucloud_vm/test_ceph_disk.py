@@ -12,10 +12,10 @@ from prometheus_client import CollectorRegistry
 from common.schemas.vm import Specs
 from common.storage import CephSecret, RbdDisk
 from tests.integration.ucloud_vm.rig import Rig
-from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.figures import libvirt_call_seconds
 from ucloud_vm.hypervisor import Machine
-from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
+from ucloud_vm.libvirt.accelerator import Accelerator
+from ucloud_vm.libvirt.hypervisor import LibvirtHypervisor
 
 SECRET = CephSecret("0b5d6f5e-1d53-4a0c-9df1-000000000001", "client.ucloud", b"a key of 28 bytes, say so...")
 KEY = base64.b64encode(SECRET.value).decode()

@@ -17,7 +17,7 @@ from devcloud.waiting import wait_for
 from tests.integration.common.storage.disks import qemu_io
 from tests.integration.ucloud_vm.pair import Pair, Vm, boot, put, type_line
 from tests.integration.ucloud_vm.rig import BLANK, Rig
-from ucloud_vm.disks import KEEPS
+from ucloud_vm.planning.disks import KEEPS
 
 SECOND, THIRD = "5eedf00d", "0ddba115"
 SMALL = Specs.of(cpu=1, ram_mib=96, ssd_mib=256)

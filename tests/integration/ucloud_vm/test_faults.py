@@ -8,7 +8,7 @@ from common import keys
 from common.schemas.vm import Actual, Requested
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.rig import BLANK, Rig
-from ucloud_vm.report import NOT_ORDERED
+from ucloud_vm.planning.report import NOT_ORDERED
 
 
 def _run(rig: Rig) -> tuple[str, int]:

@@ -15,10 +15,10 @@ from common.schemas.vm import Specs
 from common.storage import Disk
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.rig import BLANK, Rig
-from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.figures import libvirt_call_seconds
 from ucloud_vm.hypervisor import Hypervisor, Machine, Nic, OffCause, Power
-from ucloud_vm.libvirt_hypervisor import LibvirtHypervisor
+from ucloud_vm.libvirt.accelerator import Accelerator
+from ucloud_vm.libvirt.hypervisor import LibvirtHypervisor
 
 SPECS = Specs.of(cpu=1, ram_mib=64, ssd_mib=64)
 

@@ -15,7 +15,7 @@ from common.storage.qcow2 import read_header
 from devcloud import processes
 from devcloud.waiting import wait_for
 from tests.integration.ucloud_vm.rig import BLANK, Rig
-from ucloud_vm.stopping import FORCED
+from ucloud_vm.planning.stopping import FORCED
 
 MIB = 1024 * 1024
 

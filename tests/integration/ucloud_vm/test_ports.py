@@ -26,7 +26,7 @@ from tests.integration.ucloud_vm.pair import (
 )
 from tests.integration.ucloud_vm.rig import BLANK, BOOT_S, Rig
 from ucloud_vm.nics import NO_BRIDGE
-from ucloud_vm.plugging import KEEPS
+from ucloud_vm.planning.plugging import KEEPS
 
 MTU = 1430
 

@@ -7,9 +7,9 @@ import pytest
 from common.errors import TemporaryError
 from common.guests import HaMarks
 from common.schemas.vm import Console, Specs
-from ucloud_vm import steps
 from ucloud_vm.ha_driver import HaDriver
-from ucloud_vm.steps import Action, Observation
+from ucloud_vm.planning import steps
+from ucloud_vm.planning.steps import Action, Observation
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 START = steps.Start(3, Specs.of(cpu=1, ram_mib=128, ssd_mib=1024))

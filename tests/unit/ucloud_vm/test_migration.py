@@ -7,7 +7,7 @@ from common.errors import TemporaryError
 from ucloud_vm.destination import Files
 from ucloud_vm.hypervisor import Hypervisor, Journey
 from ucloud_vm.migration import Migrations
-from ucloud_vm.steps import AllowDowntime, Send, Sent, StopSending
+from ucloud_vm.planning.steps import AllowDowntime, Send, Sent, StopSending
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 JOURNEY = Journey(5, "qemu+tls://h2/system", copies_disks=False, post_copy=False)

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import libvirt
 
-from ucloud_vm import domain as description
 from ucloud_vm.destination import Destination
 from ucloud_vm.hypervisor import Journey, Sending
+from ucloud_vm.libvirt import domain as description
 
 T = TypeVar("T")
 _ALWAYS = (

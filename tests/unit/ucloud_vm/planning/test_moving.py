@@ -23,12 +23,12 @@ from common.schemas.vm import (
     VmRequest,
     VmStatus,
 )
-from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, Journey, OffCause, Power, Sending
-from ucloud_vm.moving import CUT_OFF, DOWNTIMES_MS, HAS_MOVED
 from ucloud_vm.nics import NO_BRIDGE
-from ucloud_vm.plan import GIVEN_UP, NOT_WHOLE, Planner
-from ucloud_vm.steps import Action, Observation, Sent
+from ucloud_vm.planning import steps
+from ucloud_vm.planning.moving import CUT_OFF, DOWNTIMES_MS, HAS_MOVED
+from ucloud_vm.planning.plan import GIVEN_UP, NOT_WHOLE, Planner
+from ucloud_vm.planning.steps import Action, Observation, Sent
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_TIMEOUT_S = 30

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ucloud_vm.hypervisor import Power
-from ucloud_vm.steps import Action, PowerOff, Resume, ShutDown
+from ucloud_vm.planning.steps import Action, PowerOff, Resume, ShutDown
 
 PRESS_AGAIN = timedelta(seconds=10)
 """A guest that is still booting misses the power button."""

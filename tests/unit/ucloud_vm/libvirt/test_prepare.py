@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ucloud_vm.libvirt_prepare import forget_unfinished_starts
+from ucloud_vm.libvirt.prepare import forget_unfinished_starts
 
 STATUS = "<!-- made by libvirt -->\n<domstatus state='paused' reason='starting up' pid='{}'><domain/></domstatus>\n"
 

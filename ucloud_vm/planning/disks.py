@@ -12,8 +12,8 @@ from datetime import datetime
 from common.schemas.disk import HDD, ROOT, DiskSpec
 from common.schemas.vm import Specs
 from ucloud_vm.hypervisor import Domain, Power
-from ucloud_vm.plugging import ASK_AGAIN, LOOK_AGAIN_S
-from ucloud_vm.steps import Action, CreateDisks, GrowDisks, Observation, PlugDisk, RemoveDisk, UnplugDisk
+from ucloud_vm.planning.plugging import ASK_AGAIN, LOOK_AGAIN_S
+from ucloud_vm.planning.steps import Action, CreateDisks, GrowDisks, Observation, PlugDisk, RemoveDisk, UnplugDisk
 
 LATER = "its disks change with its next start: the hypervisor of its host can't plug them in while it runs"
 KEEPS = "the guest has not let go of a disk that it is to lose"

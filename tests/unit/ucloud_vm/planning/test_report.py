@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from common.schemas.vm import Actual, Placement, Specs, VmRequest, VmStatus
-from ucloud_vm.report import news, report
+from ucloud_vm.planning.report import news, report
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 REQUEST = VmRequest(

@@ -21,12 +21,12 @@ from common.schemas.vm import (
     VmRequest,
     VmStatus,
 )
-from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, OffCause, Power
-from ucloud_vm.plan import REBOOT, START_ABANDONED, STUCK, Planner
-from ucloud_vm.report import NOT_ORDERED
-from ucloud_vm.steps import Action, Observation
-from ucloud_vm.stopping import FORCED
+from ucloud_vm.planning import steps
+from ucloud_vm.planning.plan import REBOOT, START_ABANDONED, STUCK, Planner
+from ucloud_vm.planning.report import NOT_ORDERED
+from ucloud_vm.planning.steps import Action, Observation
+from ucloud_vm.planning.stopping import FORCED
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 STOP_TIMEOUT_S = 30

@@ -16,10 +16,10 @@ from common.schemas.disk import DiskSpec
 from common.schemas.port import Port
 from common.schemas.snapshot import SnapshotReport
 from common.schemas.vm import Actual, MoveReport, Placement, Requested, Role, Specs, VmRequest, VmStatus
-from ucloud_vm import disks, moving, plugging, snapshots
 from ucloud_vm.hypervisor import Domain, OffCause, Power
-from ucloud_vm.report import NOT_ORDERED, report
-from ucloud_vm.steps import (
+from ucloud_vm.planning import disks, moving, plugging, snapshots
+from ucloud_vm.planning.report import NOT_ORDERED, report
+from ucloud_vm.planning.steps import (
     Action,
     CreateDisks,
     Define,
@@ -36,7 +36,7 @@ from ucloud_vm.steps import (
     Suspend,
     Undefine,
 )
-from ucloud_vm.stopping import Guest, bring_down
+from ucloud_vm.planning.stopping import Guest, bring_down
 
 KILLS_REMEMBERED = timedelta(minutes=10)
 RETRY_STUCK = timedelta(seconds=10)

@@ -11,9 +11,9 @@ from datetime import datetime, timedelta
 from common.decision import Failure
 from common.schemas.disk import ROOT, DiskSpec
 from common.schemas.vm import Actual, Leaving, MoveReport, MoveState, Placement, Requested
-from ucloud_vm import disks, plugging
 from ucloud_vm.hypervisor import Domain, Journey, OffCause, Power, Sending
-from ucloud_vm.steps import (
+from ucloud_vm.planning import disks, plugging
+from ucloud_vm.planning.steps import (
     Action,
     AllowDowntime,
     CreateArrivingDisks,
@@ -27,7 +27,7 @@ from ucloud_vm.steps import (
     StopSending,
     Undefine,
 )
-from ucloud_vm.stopping import Guest, bring_down
+from ucloud_vm.planning.stopping import Guest, bring_down
 
 LOOK_AGAIN_S = 1.0
 PATIENCE = 3

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ucloud_vm.accelerator import Accelerator, choose
+from ucloud_vm.libvirt.accelerator import Accelerator, choose
 
 
 @pytest.mark.parametrize(

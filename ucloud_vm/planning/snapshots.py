@@ -12,7 +12,7 @@ from common.decision import Failure
 from common.schemas.snapshot import Snapshot, SnapshotActual, SnapshotReport
 from common.schemas.vm import VmRequest, VmStatus
 from ucloud_vm.hypervisor import Power
-from ucloud_vm.steps import Observation, RemoveSnapshot, RollBack, TakeSnapshot
+from ucloud_vm.planning.steps import Observation, RemoveSnapshot, RollBack, TakeSnapshot
 
 LOST = "it is gone from the store"
 BROKEN_OFF = "it was broken off, and is taken anew"

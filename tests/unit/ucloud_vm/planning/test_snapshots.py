@@ -12,11 +12,11 @@ from common.decision import Failure
 from common.schemas.disk import DiskKind, DiskSpec
 from common.schemas.snapshot import Rollback, Snapshot, SnapshotActual, SnapshotReport
 from common.schemas.vm import Actual, Placement, Requested, VmStatus
-from tests.unit.ucloud_vm import test_plan
-from tests.unit.ucloud_vm.test_plan import NOW, ago, decide, order, status, with_hdd
-from ucloud_vm import plan, snapshots, steps
+from tests.unit.ucloud_vm.planning import test_plan
+from tests.unit.ucloud_vm.planning.test_plan import NOW, ago, decide, order, status, with_hdd
 from ucloud_vm.hypervisor import Domain, OffCause, Power
-from ucloud_vm.steps import Action, Observation
+from ucloud_vm.planning import plan, snapshots, steps
+from ucloud_vm.planning.steps import Action, Observation
 
 ONE, TWO = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
 ROOT = DiskSpec(kind=DiskKind.SSD, size_mib=1024, serial="root")

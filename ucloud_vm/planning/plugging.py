@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from common.schemas.port import Port
 from ucloud_vm.hypervisor import Domain, Power
-from ucloud_vm.steps import Observation, Plug, PlugAction, Unplug
+from ucloud_vm.planning.steps import Observation, Plug, PlugAction, Unplug
 
 ASK_AGAIN = timedelta(seconds=10)
 """A guest that is still booting misses that a card is to go."""

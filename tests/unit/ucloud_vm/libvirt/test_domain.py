@@ -12,9 +12,10 @@ from common.schemas.disk import MOST_DISKS, DiskKind, DiskSpec
 from common.schemas.image import Firmware
 from common.schemas.vm import Specs
 from common.storage import CephSecret, FileDisk, RbdDisk
-from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.destination import Files
-from ucloud_vm.domain import (
+from ucloud_vm.hypervisor import Machine, Nic
+from ucloud_vm.libvirt.accelerator import Accelerator
+from ucloud_vm.libvirt.domain import (
     NAMESPACE,
     UEFI,
     Mark,
@@ -31,7 +32,6 @@ from ucloud_vm.domain import (
     secret_xml,
     to_xml,
 )
-from ucloud_vm.hypervisor import Machine, Nic
 
 VM = "5f8f2a3e-8a65-4c0e-9a43-0d4c2b1f7a10"
 MACHINE = Machine(

@@ -19,9 +19,9 @@ from common.schemas.network import METADATA_V6, NOCLOUD
 from common.schemas.port import MOST_PORTS, PortId
 from common.schemas.vm import Specs
 from common.storage import CephSecret, Disk, FileDisk, RbdDisk
-from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.destination import Files, RbdPlace, read_locator
 from ucloud_vm.hypervisor import Machine, Nic
+from ucloud_vm.libvirt.accelerator import Accelerator
 
 NAMESPACE = "https://ucloud.ch/xmlns/libvirt/1"
 """The namespace of the metadata by which ucloud's domains are told from others."""

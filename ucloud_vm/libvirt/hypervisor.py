@@ -1,5 +1,5 @@
 """The hypervisor behind libvirt: QEMU with KVM or TCG; or, for many guests that are none, its test driver (see
-libvirt_traits.py).
+traits.py).
 
 The connection is made when it is needed and made again when it was lost; guests don't notice. Calls block, so they
 belong into worker threads. libvirt's events come from its own loop in a thread, and are hints only.
@@ -20,11 +20,11 @@ from common.errors import PermanentError, TemporaryError, UcloudError, Unavailab
 from common.schemas.disk import DiskSpec
 from common.schemas.port import PortId
 from common.storage import CephSecret, Disk
-from ucloud_vm import domain as description
-from ucloud_vm import libvirt_migration, libvirt_snapshots
-from ucloud_vm.accelerator import Accelerator
 from ucloud_vm.hypervisor import Domain, Journey, Machine, Nic, OffCause, Power
-from ucloud_vm.libvirt_traits import Traits, traits_of
+from ucloud_vm.libvirt import domain as description
+from ucloud_vm.libvirt import migration, snapshots
+from ucloud_vm.libvirt.accelerator import Accelerator
+from ucloud_vm.libvirt.traits import Traits, traits_of
 
 _log = logging.getLogger(__name__)
 _RETRY_S = 1.0
@@ -161,7 +161,7 @@ class LibvirtHypervisor:
                 if mark is None:
                     raise PermanentError("its host has a domain of this uuid that is not ucloud's")
                 # In this order: when it is no longer being sent, what its power is then is what came of it.
-                sending = libvirt_migration.progress(domain) if traits.moves_live else None
+                sending = migration.progress(domain) if traits.moves_live else None
                 power, cause = _power(domain)
                 xml = domain.XMLDesc()
             except libvirt.libvirtError as error:
@@ -222,7 +222,7 @@ class LibvirtHypervisor:
         own = self._open()
         try:
             with self._session("send", own) as (connection, _):
-                libvirt_migration.send(connection.lookupByUUIDString(vm_uuid), journey)
+                migration.send(connection.lookupByUUIDString(vm_uuid), journey)
         finally:
             with suppress(libvirt.libvirtError):
                 own[0].close()
@@ -276,13 +276,13 @@ class LibvirtHypervisor:
         """See Hypervisor."""
         with self._session("take_snapshot") as (connection, _):
             domain = connection.lookupByUUIDString(vm_uuid)
-            libvirt_snapshots.take(domain, snapshot, _aliases(domain, serials))
+            snapshots.take(domain, snapshot, _aliases(domain, serials))
 
     def remove_snapshot(self, vm_uuid: str, snapshot: str, serials: Collection[str]) -> None:
         """See Hypervisor."""
         with self._session("remove_snapshot") as (connection, _):
             domain = connection.lookupByUUIDString(vm_uuid)
-            libvirt_snapshots.remove(domain, snapshot, _aliases(domain, serials))
+            snapshots.remove(domain, snapshot, _aliases(domain, serials))
 
     def plug(self, vm_uuid: str, nic: Nic) -> None:
         """See Hypervisor. The next start defines the domain anew, so only the guest that is on is changed."""

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from common.decision import Decision, Failure
 from common.schemas.disk import DiskKind, DiskSpec
 from common.schemas.vm import Actual, Console, Placement, Requested, Specs, VmRequest, VmStatus
-from ucloud_vm import steps
-from ucloud_vm.disks import KEEPS, LATER, change, in_use
 from ucloud_vm.hypervisor import Domain, Power
-from ucloud_vm.plan import Planner
-from ucloud_vm.steps import Action, Observation
+from ucloud_vm.planning import steps
+from ucloud_vm.planning.disks import KEEPS, LATER, change, in_use
+from ucloud_vm.planning.plan import Planner
+from ucloud_vm.planning.steps import Action, Observation
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 IMAGE = "00000000-0000-4000-8000-00000000001a"

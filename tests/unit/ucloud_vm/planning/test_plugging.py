@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from common.decision import Decision, Failure
 from common.schemas.port import Port
 from common.schemas.vm import Actual, Console, Placement, Requested, Specs, VmRequest, VmStatus
-from ucloud_vm import steps
 from ucloud_vm.hypervisor import Domain, OffCause, Power
 from ucloud_vm.nics import NO_BRIDGE
-from ucloud_vm.plan import Planner
-from ucloud_vm.plugging import KEEPS, LATER, LOOK_AGAIN_S, change
-from ucloud_vm.steps import Action, Observation
+from ucloud_vm.planning import steps
+from ucloud_vm.planning.plan import Planner
+from ucloud_vm.planning.plugging import KEEPS, LATER, LOOK_AGAIN_S, change
+from ucloud_vm.planning.steps import Action, Observation
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SPECS = Specs.of(cpu=1, ram_mib=128, ssd_mib=1024)
