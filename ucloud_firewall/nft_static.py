@@ -184,9 +184,14 @@ _BRIDGE = f"""
     iifname "tap*" ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 goto drop_type
   }}
 
+  # What this host sends or routes has not come by "first". What came without it is never given the mark further on: it
+  # may have come before these rules were there.
+  chain of_host {{
+    type filter hook output priority -300; policy accept
+    meta mark set meta mark | {LOOKED_AT:#x}
+  }}
   chain received {{
     type filter hook postrouting priority 200; policy accept
-    meta mark set meta mark | {LOOKED_AT:#x}
     oifname "tap*" goto to_tap
   }}
   chain to_tap {{
