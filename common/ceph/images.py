@@ -92,24 +92,28 @@ def remove(cluster: Cluster, pool: str, name: str) -> None:
 
     Without that, a client that was killed would be waited for, for 30 seconds or for ever.
     """
-    expel(cluster, pool, name)
-    with _opened(cluster, pool, name, read_only=False) as image:
-        for snapshot in snapshots(image) if image else []:
-            if image.is_protected_snap(snapshot["name"]):
-                image.unprotect_snap(snapshot["name"])
-            image.remove_snap(snapshot["name"])
+    image_id = _id_of(cluster, pool, name)
+    if image_id is not None:
+        _rid_of_clients(cluster, pool, image_id)
+        with _opened(cluster, pool, image_id=image_id, read_only=False) as image:
+            for snapshot in snapshots(image) if image else []:
+                if image.is_protected_snap(snapshot["name"]):
+                    image.unprotect_snap(snapshot["name"])
+                image.remove_snap(snapshot["name"])
     try:
-        with suppress(rbd.ImageBusy):
-            _take_away(cluster, pool, name)
-            return
-        for entry in rbd.RBD().list2(cluster.pool(pool)):
-            if entry["name"] == name:
-                _rid_of_clients(cluster, pool, entry["id"])
         _take_away(cluster, pool, name)
     except rbd.ImageBusy as error:
         raise TemporaryError("somebody still has the disk open") from error
     except rbd.ImageHasSnapshots as error:
         raise TemporaryError("disks rest on the image") from error
+
+
+def _id_of(cluster: Cluster, pool: str, name: str) -> str | None:
+    with _opened(cluster, pool, name, read_only=True) as image:
+        if image:
+            return str(image.id())
+    # Of an image that somebody was killed at removing the name may be gone, and the list still has it.
+    return next((str(entry["id"]) for entry in rbd.RBD().list2(cluster.pool(pool)) if entry["name"] == name), None)
 
 
 def _take_away(cluster: Cluster, pool: str, name: str) -> None:

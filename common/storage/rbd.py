@@ -179,18 +179,15 @@ class RbdStore:
             if disk.serial in present.whole:
                 continue
             place = self._place(vm_uuid, disk.serial, disk.kind)
+            if disk.serial in present.unfinished:
+                self._clear(place)
             if disk.serial == ROOT:
-                self._create_root(place, image_uuid, disk.size_mib)
+                template = self._begin_on(image_uuid, place.key, disk.size_mib)
+                self._hands.call(images.clone, self._ssd, template, place.image, disk.size_mib * _MIB)
             else:
                 self._note({place.key: place.noted(_MAKING)})
-                self._make_anew(place, disk.size_mib)
+                self._make_empty(place, disk.size_mib)
             self._settle(place)
-
-    def _create_root(self, place: "_Place", image_uuid: str, size_mib: int) -> None:
-        template = self._begin_on(image_uuid, place.key, size_mib)
-        # Of an earlier try, which nobody has used.
-        self._hands.call(images.remove, self._ssd, place.image)
-        self._hands.call(images.clone, self._ssd, template, place.image, size_mib * _MIB)
 
     def _begin_on(self, image_uuid: str, key: str, ssd_mib: int) -> str:
         """Note at `key` that a disk is being made from a template; returns that one's name."""
@@ -221,8 +218,9 @@ class RbdStore:
             raise PermanentError("there are disks of this VM in the store of the host that it is to be copied to")
         self._note({place.key: place.noted(_ARRIVING) for place, _ in wanted.values()})
         for serial, (place, disk) in wanted.items():
-            if serial not in found or found[serial].size_bytes is None:
-                self._make_anew(place, disk.size_mib)
+            if serial in found and found[serial].size_bytes is None:
+                self._clear(place)
+            self._make_empty(place, disk.size_mib)
 
     def keep_arrival(self, vm_uuid: str) -> None:
         """See DiskStore."""
@@ -330,7 +328,7 @@ class RbdStore:
     def _remove(self, place: "_Place") -> None:
         # On its way it has no name.
         self._note({place.key: place.noted(_REMOVING)})
-        self._hands.call(images.remove, place.pool, place.image)
+        self._clear(place)
         self._strike(place.key)
 
     def vms(self) -> frozenset[str]:
@@ -400,9 +398,12 @@ class RbdStore:
     def _noted(self, prefix: str) -> dict[str, str]:
         return {entry.removeprefix(prefix): state for entry, state in self._read(prefix).items()}
 
-    def _make_anew(self, place: "_Place", size_mib: int) -> None:
-        """An empty image, whatever there is of an earlier try."""
+    def _clear(self, place: "_Place") -> None:
+        """Have no image at a place, not even one of an earlier try that is on its way."""
         self._hands.call(images.remove, place.pool, place.image)
+
+    def _make_empty(self, place: "_Place", size_mib: int) -> None:
+        """An empty disk; one that is there stays."""
         self._hands.call(images.create, place.pool, place.image, size_mib * _MIB)
 
     def _settle(self, place: "_Place") -> None:
