@@ -21,6 +21,7 @@ BOOT_S = 420.0
 SOON_S = 60.0
 USER_DATA = """\
 #cloud-config
+ssh_genkeytypes: [ed25519]
 write_files:
   - path: /etc/told
     content: |

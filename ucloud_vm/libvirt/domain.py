@@ -41,7 +41,10 @@ _OTHER_CARDS = 2
 """The balloon and the source of random numbers; beside these, ports, disks, and the seed disk of who has one. On a q35
 machine each has a root port of its own, and what is to be plugged into a guest that runs needs one that is free."""
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_TCG_CACHE_MIB = 32
+_TCG_CACHE_MIB = 64, 256
+"""What a guest has at least and at most for its translated code: a quarter of its memory, as QEMU gave it up to 4.2.
+With less it is translated again and again (Debian took half as long again to boot with 32 MiB, or more); with QEMU's
+default today, a part of the host's memory, a small guest is three times as large."""
 _SEED = f"ds=nocloud-net;s=http://[{METADATA_V6}]/{NOCLOUD}/"
 """Where cloud-init finds what a VM is told of itself, as it reads it in the serial number of the machine ("NoCloud" in
 its documentation). Without a word by the firmware it does not ask anybody, and does nothing."""
@@ -64,7 +67,7 @@ def to_xml(machine: Machine, accelerator: Accelerator, kind: str = "") -> str:
     _text(domain, "memory", str(machine.specs.ram_mib), unit="MiB")
     _text(domain, "vcpu", str(machine.specs.cpu))
     _add_identity(domain, machine)
-    _add_platform(domain, accelerator, machine.specs.firmware)
+    _add_platform(domain, accelerator, machine.specs)
     devices = ET.SubElement(domain, "devices")
     for (serial, disk), target in zip(machine.disks.items(), _TARGETS, strict=False):
         devices.append(_disk(disk, serial, target))
@@ -241,10 +244,10 @@ def _add_identity(domain: ET.Element, machine: Machine) -> None:
         _text(system, "entry", _SEED, name="serial")
 
 
-def _add_platform(domain: ET.Element, accelerator: Accelerator, firmware: Firmware) -> None:
+def _add_platform(domain: ET.Element, accelerator: Accelerator, specs: Specs) -> None:
     os = ET.SubElement(domain, "os")
     _text(os, "type", "hvm", arch="x86_64", machine="q35")
-    if firmware is Firmware.UEFI:
+    if specs.firmware is Firmware.UEFI:
         _text(os, "loader", UEFI, readonly="yes", type="rom")
     ET.SubElement(os, "boot", dev="hd")
     ET.SubElement(os, "smbios", mode="sysinfo")
@@ -254,8 +257,9 @@ def _add_platform(domain: ET.Element, accelerator: Accelerator, firmware: Firmwa
         ET.SubElement(features, "apic")
         ET.SubElement(domain, "cpu", mode="host-passthrough", migratable="on")
     else:
-        # QEMU's default, a part of the host's memory, makes a small guest three times as large.
-        _text(ET.SubElement(features, "tcg"), "tb-cache", str(_TCG_CACHE_MIB), unit="MiB")
+        least, most = _TCG_CACHE_MIB
+        cache_mib = min(max(specs.ram_mib // 4, least), most)
+        _text(ET.SubElement(features, "tcg"), "tb-cache", str(cache_mib), unit="MiB")
         ET.SubElement(domain, "cpu", mode="maximum")
     ET.SubElement(domain, "clock", offset="utc")
     _text(domain, "on_poweroff", "destroy")

@@ -110,12 +110,13 @@ def test_the_firmware_is_the_images_and_is_kept_in_the_mark() -> None:
     assert read_mark(ET.tostring(metadata, encoding="unicode")) == Mark(7, uefi.specs)
 
 
-@pytest.mark.parametrize(("accelerator", "kind", "cpu"), [(Accelerator.TCG, "qemu", "maximum")])
-def test_without_kvm_the_translator_has_a_small_cache(accelerator: Accelerator, kind: str, cpu: str) -> None:
-    domain = describe(accelerator=accelerator)
-    assert domain.get("type") == kind
-    assert domain.find(f"cpu[@mode='{cpu}']") is not None
-    assert domain.findtext("features/tcg/tb-cache") == "32"
+@pytest.mark.parametrize(("ram_mib", "cache_mib"), [(96, "64"), (512, "128"), (65536, "256")])
+def test_without_kvm_the_translator_has_a_cache_by_the_guests_size(ram_mib: int, cache_mib: str) -> None:
+    machine = replace(MACHINE, specs=MACHINE.specs.model_copy(update={"ram_mib": ram_mib}))
+    domain = describe(machine, accelerator=Accelerator.TCG)
+    assert domain.get("type") == "qemu"
+    assert domain.find("cpu[@mode='maximum']") is not None
+    assert domain.findtext("features/tcg/tb-cache") == cache_mib
 
 
 def test_with_kvm_the_guest_sees_the_hosts_processor() -> None:
