@@ -122,7 +122,7 @@ class Cloud:
         return whole, part
 
     def headers_of(self, caller: str) -> dict[str, str]:
-        """A fresh session, as a test may have ended the last one."""
+        """A session of the caller's."""
         return {} if caller == "nobody" else bearer(self.world.log_in(caller))
 
 
@@ -169,6 +169,7 @@ class Asker:
         self._cloud = cloud
         self._caller = caller
         self._session = requests.Session()
+        self._headers = cloud.headers_of(caller)
         self._dice = random.Random(11)  # noqa: S311
         owners = [owner for owner in cloud.canaries if caller not in (owner, "admin")]
         self._secrets = set[str]().union(*(cloud.canaries[owner] for owner in owners))
@@ -180,9 +181,16 @@ class Asker:
             assert not isinstance(found, Err), found
             self._try(found.ok())
 
+    def _logged_in(self) -> dict[str, str]:
+        """The caller's session; another one when a question has ended it. Of new ones a worker lets in 60 a minute."""
+        url = f"{self._cloud.url}/v1/session"
+        if self._headers and self._session.get(url, headers=self._headers, timeout=10).status_code == 401:
+            self._headers = self._cloud.headers_of(self._caller)
+        return self._headers
+
     def _try(self, operation: Any) -> None:
         ends_session = operation.label == "DELETE /v1/session"
-        headers = self._cloud.headers_of(self._caller)
+        headers = self._logged_in()
 
         @settings(
             max_examples=SLOW.get(operation.label, EXAMPLES),
@@ -193,7 +201,7 @@ class Asker:
         )
         @given(case=operation.as_strategy())
         def ask(case: Any) -> None:
-            self._ask(case, self._cloud.headers_of(self._caller) if ends_session else headers)
+            self._ask(case, self._logged_in() if ends_session else headers)
 
         ask()
 

@@ -77,7 +77,7 @@ class World:
             created_at=datetime.now(UTC),
         )
         if self.store.get(admission.holder_key(owner)) is None:
-            self.add_account(owner)
+            self.add_account(owner, is_admin=owner == "admin")
         holder = self.store.get(admission.holder_key(owner))
         assert holder
         step = admission.admit_image(image, holder.mod_revision)
