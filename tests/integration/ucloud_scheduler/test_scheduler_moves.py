@@ -71,12 +71,10 @@ def _placed(cloud: Cloud, host: str, count: int) -> list[VmRequest]:
 
 
 def test_a_vm_moves_where_it_is_asked_to(cloud: Cloud, start_scheduler: StartScheduler, hosts: MovingHosts) -> None:
-    _add_host(cloud, "h1")
-    start_scheduler()
-    vm = cloud.add_vm(TINY)
-    _wait_at_rest(cloud, vm.uuid, "h1")
-    for name in ("h2", "h3"):
+    for name in ("h1", "h2", "h3"):
         _add_host(cloud, name)
+    (vm,) = _placed(cloud, "h1", 1)
+    start_scheduler()
     wished = cloud.change_vm(vm, move=MoveWish(number=1, to="h3"))
     order = _wait_at_rest(cloud, vm.uuid, "h3")
     assert (order.epoch, order.moved, order.tried, order.coming_from) == (2, 1, None, None)
