@@ -161,7 +161,10 @@ _REMOVE_HALF = """
 import sys, rados, rbd
 with rados.Rados(conffile=sys.argv[1], name="client.ucloud", conf={"keyring": sys.argv[2]}) as cluster:
     pool = cluster.open_ioctx("ssd")
-    rbd.RBD().trash_move(pool, sys.argv[3])
+    with rados.WriteOpCtx() as noting:
+        pool.set_omap(noting, (f"vm.{sys.argv[3]}.root",), (b"removing ",))
+        pool.operate_write_op(noting, "ucloud")
+    rbd.RBD().trash_move(pool, f"vm-{sys.argv[3]}-root")
     (entry,) = rbd.RBD().trash_list(pool)
     image = rbd.Image(pool, image_id=entry["id"])
     print("gone", flush=True)
@@ -174,7 +177,7 @@ def test_who_was_killed_while_it_removed_a_disk_is_in_nobodys_way(
 ) -> None:
     """librbd has a disk open while it removes it from the trash, and OSDs wait for a dead client for 30 seconds."""
     store.create(VM, IMAGE, sized(64))
-    arguments = [str(rbd_settings.rbd_conf), str(rbd_settings.rbd_keyring), f"vm-{VM}-root"]
+    arguments = [str(rbd_settings.rbd_conf), str(rbd_settings.rbd_keyring), VM]
     command = [sys.executable, "-c", _REMOVE_HALF, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
