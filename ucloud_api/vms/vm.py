@@ -332,6 +332,13 @@ def change_request(
     def made(current: VmRequest | None) -> VmRequest:
         if current is None:
             raise not_found("VM", uuid)
+        try:
+            return decided(current, rendered.facts(current))
+        except ApiProblem as refusal:
+            if refusal.problem.status != 409:
+                raise
+        # The caller may have heard from another worker what the VM is doing now: it is refused by that alone.
+        state.await_caches(*state.vm_caches, fresh=True)
         return decided(current, rendered.facts(current))
 
     def step(before: VmRequest, after: VmRequest, revision: int) -> Step:

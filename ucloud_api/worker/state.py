@@ -210,12 +210,13 @@ class State:
         """This worker wrote below the prefix of `cache` at `revision`: from now on every worker's answers show it."""
         self.last_writes.note(cache.prefix, revision)
 
-    def await_caches(self, *caches: Cache[Any]) -> None:
+    def await_caches(self, *caches: Cache[Any], fresh: bool = False) -> None:
         """Return when `caches` can be answered from: they know all that the workers of this machine wrote.
 
-        With `Cache-Control: no-cache` in the request they know all that anybody wrote. Unavailable while etcd is away.
+        If `fresh`, or with `Cache-Control: no-cache` in the request, they know all that anybody wrote. Unavailable
+        while etcd is away.
         """
-        is_fresh = "HTTP_CACHE_CONTROL" in request.environ and "no-cache" in request.cache_control
+        is_fresh = fresh or ("HTTP_CACHE_CONTROL" in request.environ and "no-cache" in request.cache_control)
         newest = self._newest() if is_fresh else 0
         for cache in caches if is_fresh else ():
             cache.ask(newest)  # all of them at once

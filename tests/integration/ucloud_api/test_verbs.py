@@ -46,6 +46,18 @@ def bring_to(api: FlaskClient, world: World, uuid: str, actual: Actual) -> None:
     assert api.get(f"/v1/vm/{uuid}", headers=FRESH).get_json()["status"] == actual
 
 
+def test_a_verb_is_refused_by_what_is_so_now_alone(api: FlaskClient, world: World) -> None:
+    """Whoever was told by another worker that it has changed need not wait until this one knows."""
+    world.add_image()
+    world.add_host()
+    uuid = create(api)
+    world.run(uuid)
+    for _ in range(20):
+        for verb, actual in (("suspend", Actual.SUSPENDED), ("resume", Actual.RUNNING)):
+            assert api.post(f"/v1/vm/{uuid}/{verb}").status_code == 202
+            world.run(uuid, actual)
+
+
 def test_every_pair_of_state_and_verb(api: FlaskClient, world: World) -> None:
     world.add_image()
     tried = 0
