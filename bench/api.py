@@ -14,12 +14,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bench import records, wrk
-from bench.process import end_cleanly, free_port, running, wait_answering
+from bench.process import end_cleanly, running, wait_answering
 from bench.report import Row, show
 from common import keys
 from common.settings import ApiSettings
 from common.store import EtcdOptions, Store
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 
 VMS = 100_000
 OWNERS = 1000

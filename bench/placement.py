@@ -19,7 +19,7 @@ from pathlib import Path
 import requests
 
 from bench import records
-from bench.process import free_port, running
+from bench.process import running
 from bench.report import Row, show, spread
 from common import keys
 from common.schemas.host import Alive, HostStatus, StoreCapacity
@@ -29,6 +29,7 @@ from common.store import Delete, EtcdOptions, Put, Store, absent, present
 from common.store.transaction import prefix_end
 from devcloud.errors import DeadlineExceeded
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
 from ucloud_scheduler.inventory import Inventory
 from ucloud_scheduler.plan import plan

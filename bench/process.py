@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,13 +18,6 @@ _END_S = 15.0
 def end_cleanly() -> None:
     """Have SIGTERM end this program as Ctrl-C does: with everything that it started removed."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by a signal"))
-
-
-def free_port() -> int:
-    """A TCP port of ::1 that nobody listens on now."""
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

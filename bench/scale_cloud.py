@@ -11,10 +11,11 @@ from pathlib import Path
 import requests
 
 from bench import memory, records
-from bench.process import free_port, running, wait_answering
+from bench.process import running, wait_answering
 from common import keys
 from common.store import EtcdOptions, Store
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
 
 ETCD, SCHEDULER, API = "etcd", "ucloud-scheduler", "ucloud-api, a worker"

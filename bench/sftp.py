@@ -18,13 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import memory
-from bench.process import end_cleanly, free_port, wait_answering
+from bench.process import end_cleanly, wait_answering
 from bench.report import Row, show
 from common import keys
 from common.schemas.ssh_key import SshKey, parse_ssh_key
 from common.schemas.user import Account
 from common.store import EtcdOptions, Put, Store, absent
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
 
 SIZE_MB = 512

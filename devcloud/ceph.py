@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import struct
 import subprocess
 import time
@@ -23,6 +22,7 @@ from typing import Any
 from common.settings import StorageSettings
 from devcloud import processes
 from devcloud.errors import DevcloudError
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
 
 ADMIN, CLIENT = "admin", "ucloud"
@@ -184,7 +184,7 @@ class CephCluster:
     """A cluster whose daemons are children of this process, and end with it."""
 
     def __init__(self, directory: Path, pools: tuple[str, ...] = ("ssd", "hdd"), size_bytes: int = 20 * _GIB) -> None:
-        self.layout = Layout(directory, "::1", _free_port(), size_bytes)
+        self.layout = Layout(directory, "::1", free_port(), size_bytes)
         self._pools = pools
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -340,9 +340,3 @@ def _run(*command: object) -> None:
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise DevcloudError(f"{command[0]} failed: {(done.stderr or done.stdout).strip()[-500:]}")
-
-
-def _free_port() -> int:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return int(probe.getsockname()[1])

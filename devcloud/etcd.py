@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import requests
 
 from devcloud import processes
 from devcloud.errors import DevcloudError
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
 
 _PROJECT = Path(__file__).resolve().parent.parent
@@ -125,7 +125,7 @@ class EtcdCluster:
         pki: Path | None = None,
     ) -> None:
         self.directory = directory
-        ports = _free_ports(address, 2 * members)
+        ports = [free_port(address) for _ in range(2 * members)]
         self.members = tuple(
             Member(f"etcd{i}", directory / f"etcd{i}", address, ports[2 * i], ports[2 * i + 1], pki)
             for i in range(members)
@@ -212,15 +212,3 @@ class EtcdCluster:
             self._processes[index] = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
-
-
-def _free_ports(address: str, count: int) -> list[int]:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sockets = [socket.socket(family) for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind((address, 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()

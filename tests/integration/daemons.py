@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,16 +10,10 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from devcloud import processes
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
 
 DEADLINE_S = 60.0
-
-
-def free_port() -> int:
-    """A TCP port of ::1 that nobody listens on now."""
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        return int(probe.getsockname()[1])
 
 
 class DaemonProcess:
@@ -58,9 +51,14 @@ class DaemonProcess:
         """Wait until /healthz says ok."""
 
         def is_ok() -> bool:
+            assert self._process.poll() is None, f"{self._package} has ended by itself"
             return (self.health() or {}).get("status") == "ok"
 
-        wait_for(f"{self._package} healthy, see {self.log}", is_ok, DEADLINE_S)
+        try:
+            wait_for(f"{self._package} healthy", is_ok, DEADLINE_S)
+        except Exception:
+            print(self.health(), self.log.read_text()[-5000:], sep="\n")
+            raise
 
     def wait_role(self, role: str) -> None:
         """Wait until it leads, or stands by."""

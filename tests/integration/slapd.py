@@ -14,6 +14,7 @@ import ldap3
 
 from common.settings.identity import LdapSettings
 from devcloud import processes
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
 from tests.needs import need
 
@@ -70,7 +71,7 @@ class Slapd:
         (directory / "service.password").write_text(f"{SERVICE_PASSWORD}\n")
         self.ca_file = directory / "ca.pem"
         _make_certificates(directory)
-        self.port, self.tls_port = _free_ports()
+        self.port, self.tls_port = free_port(), free_port()
         self.start()
         self._fill()
 
@@ -179,13 +180,6 @@ def running_slapd(directory: Path) -> Iterator[Slapd]:
         yield server
     finally:
         server.close()
-
-
-def _free_ports() -> tuple[int, int]:
-    with socket.socket(socket.AF_INET6) as first, socket.socket(socket.AF_INET6) as second:
-        for each in (first, second):
-            each.bind(("::1", 0))
-        return first.getsockname()[1], second.getsockname()[1]
 
 
 def _make_certificates(directory: Path) -> None:

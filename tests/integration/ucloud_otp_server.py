@@ -8,7 +8,8 @@ from typing import Any
 import requests
 
 from common.store import Store
-from tests.integration.daemons import DaemonProcess, free_port
+from devcloud.ports import free_port
+from tests.integration.daemons import DaemonProcess
 from ucloud_otp.entries import Entries
 from ucloud_otp.totp import STEP_S, token_at
 

@@ -10,7 +10,8 @@ from common.schemas.ssh_key import SshKey, parse_ssh_key
 from common.schemas.user import Account
 from common.store import Put, Store, absent
 from devcloud.etcd import EtcdCluster
-from tests.integration.daemons import DaemonProcess, free_port
+from devcloud.ports import free_port
+from tests.integration.daemons import DaemonProcess
 
 TIMEOUT_S = 60.0
 

@@ -12,8 +12,8 @@ import pytest
 
 from devcloud import processes
 from devcloud.cloud import Cloud, Shape
+from devcloud.ports import free_port
 from devcloud.programs import SCRIPTS
-from tests.integration.daemons import free_port
 from tests.system.conftest import kept_logs
 
 

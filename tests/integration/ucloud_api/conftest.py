@@ -9,7 +9,8 @@ from flask.testing import FlaskClient
 from common.settings import ApiSettings, EtcdSettings, Settings
 from common.store import Store
 from devcloud.etcd import EtcdCluster
-from tests.integration.daemons import DaemonProcess, free_port
+from devcloud.ports import free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World
 from ucloud_api.app import create_app
 from ucloud_api.worker.state import State

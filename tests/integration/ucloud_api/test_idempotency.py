@@ -14,7 +14,8 @@ from common import keys
 from common.schemas.user import Charge
 from common.schemas.vm import Actual
 from devcloud.etcd import EtcdCluster
-from tests.integration.daemons import DaemonProcess, free_port
+from devcloud.ports import free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.client import Client
 from tests.integration.ucloud_api.cutting import CuttingProxy
 from tests.integration.ucloud_api.world import World, bearer

@@ -21,7 +21,7 @@ from common.schemas.project import Project
 from common.schemas.role import MemberRole
 from common.schemas.snapshot import SnapshotActual, SnapshotReport
 from common.schemas.vm import Actual, Console
-from tests.integration.daemons import free_port
+from devcloud.ports import free_port
 from tests.integration.ucloud_api.world import NOBODY, World, bearer
 from tests.unit.common.schemas.test_ssh_key import ED25519
 from ucloud_api.access.sessions import digest, id_of

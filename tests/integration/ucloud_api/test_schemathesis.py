@@ -33,8 +33,9 @@ from common.schemas.project import Project
 from common.schemas.role import MemberRole
 from common.schemas.user import Quota
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
-from tests.integration.daemons import DaemonProcess, free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer
 from tests.integration.upload_server import SftpServer, SftpUsers

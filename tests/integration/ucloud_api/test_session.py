@@ -18,8 +18,9 @@ from common.settings import ApiSettings, EtcdSettings, Settings
 from common.settings.identity import OtpSettings
 from common.store import Store
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
-from tests.integration.daemons import DaemonProcess, free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_otp_server import OtpServer, Person
 from ucloud_api.access.auth import TOKEN_PREFIX

@@ -15,8 +15,9 @@ import pytest
 from common import keys
 from common.store import Store
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
-from tests.integration.daemons import DaemonProcess, free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World
 
 DEADLINE_S = 20.0

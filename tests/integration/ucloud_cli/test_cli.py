@@ -16,8 +16,8 @@ from common.schemas.image import ImageActual
 from common.schemas.verdict import Sentence, Verdict
 from common.schemas.vm import Actual
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
-from tests.integration.daemons import free_port
 from tests.integration.ucloud_api.world import NOBODY, World
 from tests.integration.ucloud_cli.conftest import CREATE, DEADLINE_S, SPECS, Program, Run, meanwhile, only_vm
 

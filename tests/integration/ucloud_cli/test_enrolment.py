@@ -11,7 +11,8 @@ import pytest
 from common import keys
 from common.store import Store
 from devcloud.etcd import EtcdCluster
-from tests.integration.daemons import DaemonProcess, free_port
+from devcloud.ports import free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World
 from tests.integration.ucloud_cli.conftest import Program, Said
 from tests.integration.ucloud_cli.terminal import Terminal

@@ -8,8 +8,9 @@ import pytest
 
 from common.store import Store
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.written import variables
-from tests.integration.daemons import DaemonProcess, free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.slapd import Slapd
 from tests.integration.ucloud_api.world import World
 from tests.integration.ucloud_cli.conftest import Program

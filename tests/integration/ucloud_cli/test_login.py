@@ -10,8 +10,9 @@ import yaml
 from common.schemas.user import Quota
 from common.store import Store
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
-from tests.integration.daemons import DaemonProcess, free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World
 from tests.integration.ucloud_cli.conftest import DEADLINE_S, Program, Said
 from tests.integration.ucloud_cli.terminal import Terminal

@@ -12,8 +12,9 @@ from common import keys
 from common.schemas.vm import VmStatus
 from common.store import Store
 from devcloud.etcd import EtcdCluster
+from devcloud.ports import free_port
 from devcloud.waiting import wait_for
-from tests.integration.daemons import DaemonProcess, free_port
+from tests.integration.daemons import DaemonProcess
 from tests.integration.ucloud_api.world import World, bearer
 from tests.integration.ucloud_scheduler.cloud import Cloud
 from tests.integration.ucloud_scheduler.conftest import StartScheduler
