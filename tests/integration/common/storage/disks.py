@@ -28,9 +28,11 @@ def qemu_options(disk: Disk | Path) -> list[str]:
 def qemu_io(disk: Disk | Path, *commands: str) -> str:
     """What qemu-io says to commands."""
     options = [word for command in commands for word in ("-c", command)]
-    return subprocess.run(
-        ["qemu-io", *options, *qemu_options(disk)], check=True, capture_output=True, text=True, timeout=60
-    ).stdout
+    done = subprocess.run(
+        ["qemu-io", *options, *qemu_options(disk)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, f"{done.stdout[-3000:]}{done.stderr}"
+    return done.stdout
 
 
 def holds(disk: Disk, pattern: int) -> bool:

