@@ -131,7 +131,7 @@ def test_who_is_expelled_writes_no_more_and_another_does(store: RbdStore) -> Non
         assert store.is_in_use(VM) is False
         qemu_io(root(store), "write -P 2 0 64k")
         os.kill(old.pid, signal.SIGCONT)
-        # What librbd tells it is another matter: now and then it takes the write for done, and only the flush fails.
+        # What it is told is another matter: one in some hundred hears that write and flush were done, and neither was.
         old.communicate("write -P 3 0 64k\nflush\nquit\n", timeout=60)
     assert holds(root(store), 2)
 
